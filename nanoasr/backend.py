@@ -1,0 +1,131 @@
+"""Which device and BLAS MLX runs on, and the one worker thread that MLX work runs on.
+
+Import this before `mlx.core`: on a Linux CPU the BLAS must be in the process before MLX is.
+"""
+
+import ctypes
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from ctypes.util import find_library
+from pathlib import Path
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def _blas_candidates() -> list[str]:
+    """Libraries with a plain-named `cblas_sgemm`, best first: oneMKL's wheel, then the system's OpenBLAS."""
+    wheels = [Path(prefix) / "lib" for prefix in dict.fromkeys((sys.prefix, sys.base_prefix))]
+    mkl = [str(path) for folder in wheels for path in sorted(folder.glob("libmkl_rt.so*"), reverse=True)]
+    return mkl + [name for name in (find_library("mkl_rt"), find_library("openblas")) if name]
+
+
+def _load_blas() -> tuple[str | None, str | None]:
+    """Put an optimised BLAS in the global symbol scope, from where MLX takes it. -> (its path, a warning)."""
+    wish = os.environ.get("NANOASR_BLAS", "")
+    if sys.platform != "linux" or wish == "off":
+        return None, None
+    if "mlx.core" in sys.modules:
+        return None, "mlx was imported before nanoasr, so it keeps its slow BLAS: import nanoasr first"
+    for path in [wish] if wish else _blas_candidates():
+        try:
+            library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+            library.cblas_sgemm  # noqa: B018 (raises where the name is not there)
+        except (OSError, AttributeError) as error:
+            if wish:
+                return None, f"NANOASR_BLAS={wish} cannot be used ({error}): the CPU will be slow"
+        else:
+            return path, None
+    return None, (
+        "no optimised BLAS found, so MLX on this CPU is 20 to 60 times slower than it could be: "
+        "`pip install mkl` (x86-64) or `apt-get install libopenblas0-pthread`"
+    )
+
+
+# float32 means float32: without this, CUDA rounds its products to 10 bits of mantissa.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
+blas_path, _blas_warning = _load_blas()
+
+import mlx.core as mx  # noqa: E402 (the BLAS comes first)
+
+
+def _choose_device() -> None:
+    wish = os.environ.get("NANOASR_DEVICE", "")
+    if wish in ("cpu", "gpu"):
+        mx.set_default_device(mx.Device(getattr(mx, wish)))
+
+
+_choose_device()
+on_cpu = mx.default_device().type == mx.cpu
+if on_cpu and not (sys.platform == "darwin" or shutil.which("g++")):
+    mx.disable_compile()  # on a Linux CPU mx.compile calls g++ at run time; without one it fails
+
+
+def blas_warning() -> str | None:
+    """Why the CPU will be slow, in one line; None when it will not be, or is not used."""
+    return _blas_warning if on_cpu else None
+
+
+def device_name() -> str:
+    """The device in words, for people: `NVIDIA H200`, `Apple M3 Pro`, `CPU (8 threads)`."""
+    if on_cpu:
+        return f"CPU ({len(os.sched_getaffinity(0)) if sys.platform == 'linux' else os.cpu_count()} threads)"
+    info = mx.device_info()
+    return str(info.get("device_name", "GPU"))
+
+
+def measure_gflops() -> float:
+    """Float32 matrix products a second that this device reaches, in GFLOP/s (takes about 0.1 s)."""
+
+    def measure() -> float:
+        size, best = 1024, 0.0
+        a, b = mx.random.normal((2, size, size), key=mx.random.key(0))
+        mx.eval(a, b)
+        for _ in range(4):
+            start = time.perf_counter()
+            mx.eval(a @ b)
+            best = max(best, 2 * size**3 / (time.perf_counter() - start) / 1e9)
+        return best
+
+    return run(measure)
+
+
+def peak_memory() -> int:
+    """The most memory in use so far, in bytes: of the device, or of this process on a CPU."""
+    if not on_cpu:
+        return mx.get_peak_memory()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+# MLX streams belong to threads (since 0.31.2): an array left lazy on one thread cannot be evaluated on
+# another. So all model work, loading included, runs on this thread, and what leaves it is evaluated.
+_worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoasr")
+_on_worker = threading.local()
+
+
+def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Result]":
+    """Queue `work(*args, **kwargs)` for the worker thread and return at once, with a Future.
+
+    Work is done in the order it came. Keep each piece short (a segment, a batch): other callers wait for it.
+    """
+
+    def marked() -> Result:
+        _on_worker.here = True
+        return work(*args, **kwargs)
+
+    return _worker.submit(marked)
+
+
+def run(work: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    """Do `work(*args, **kwargs)` on the worker thread and wait for its result, or its error."""
+    if getattr(_on_worker, "here", False):
+        return work(*args, **kwargs)
+    return submit(work, *args, **kwargs).result()

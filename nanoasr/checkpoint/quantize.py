@@ -1,0 +1,106 @@
+"""Which tensors are stored in few bits, and how."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import mlx.core as mx
+
+from ..errors import OptionError
+
+Part = Literal["encoder", "adaptor", "llm"]
+_PREFIXES = {
+    "encoder": ("audio_encoder.", "ctc_decoder.", "ctc."),
+    "adaptor": ("audio_adaptor.",),
+    "llm": ("llm.",),
+}
+_EMBEDDINGS = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Weights of the named parts as integers of 4 or 8 bits, with a scale and an offset for each group.
+
+    `embeddings`: the LLM's token table too, which is also its output layer where the two are tied. Rows that
+    do not divide into groups of `group_size` use groups of 32, or stay as they are; norms and kernels always do.
+    The CTC branch counts as the encoder's.
+    """
+
+    bits: int = 4
+    group_size: int = 64
+    parts: tuple[Part, ...] = ("encoder", "adaptor", "llm")
+    embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if self.bits not in (4, 8):
+            raise OptionError(f"quantization to {self.bits!r} bits: use 4 or 8")
+        if self.group_size not in (32, 64, 128):
+            raise OptionError(f"quantization in groups of {self.group_size!r}: use 32, 64 or 128")
+        unknown = [part for part in self.parts if part not in _PREFIXES]
+        if unknown or not self.parts:
+            raise OptionError(f"quantization of parts {self.parts!r}: name some of {', '.join(_PREFIXES)}")
+
+    def group_for(self, name: str, shape: tuple[int, ...]) -> int | None:
+        """The group size for this tensor; None where it stays as it is."""
+        if len(shape) != 2 or not name.endswith(".weight") or "fsmn_block" in name:
+            return None
+        if name in _EMBEDDINGS and not self.embeddings:
+            return None
+        if not any(name.startswith(prefix) for part in self.parts for prefix in _PREFIXES[part]):
+            return None
+        return next((size for size in (self.group_size, 32) if shape[1] % size == 0), None)
+
+
+PRESETS = {
+    "llm-8bit": Quantization(8, parts=("llm",)),
+    "llm-4bit": Quantization(4, parts=("llm",)),
+    "all-8bit": Quantization(8),
+    "all-4bit": Quantization(4),
+}
+
+
+def parse_quantization(wish: "str | Quantization | None") -> Quantization | None:
+    """A preset's name or a Quantization -> a Quantization; OptionError lists the names."""
+    if wish is None or isinstance(wish, Quantization):
+        return wish
+    if wish not in PRESETS:
+        raise OptionError(f"quantize={wish!r}: use None, a Quantization, or one of {', '.join(PRESETS)}")
+    return PRESETS[wish]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A quantized matrix: integers packed in uint32, with a scale and an offset for each group of a row."""
+
+    weight: mx.array
+    scales: mx.array
+    biases: mx.array
+    group_size: int
+    bits: int
+
+    @classmethod
+    def pack(cls, matrix: mx.array, group_size: int, bits: int) -> "Packed":
+        """Quantize a matrix [rows, columns]."""
+        return cls(*mx.quantize(matrix, group_size=group_size, bits=bits), group_size, bits)
+
+    @classmethod
+    def stack(cls, parts: "list[Packed]") -> "Packed":
+        """Several matrices one below the other; rows are quantized alone, so nothing changes."""
+        weight, scales, biases = (
+            mx.concatenate([getattr(part, name) for part in parts]) for name in ("weight", "scales", "biases")
+        )
+        return cls(weight, scales, biases, parts[0].group_size, parts[0].bits)
+
+    def rows(self, start: int, stop: int) -> "Packed":
+        """Some of its rows."""
+        pick = slice(start, stop)
+        return Packed(self.weight[pick], self.scales[pick], self.biases[pick], self.group_size, self.bits)
+
+    def expand(self, dtype: mx.Dtype) -> mx.array:
+        """The matrix that it stands for."""
+        return mx.dequantize(
+            self.weight.astype(mx.uint32),
+            self.scales.astype(dtype),
+            self.biases.astype(dtype),
+            group_size=self.group_size,
+            bits=self.bits,
+        )

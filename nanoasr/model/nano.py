@@ -1,0 +1,57 @@
+"""Fun-ASR-Nano: the encoder, the adaptor, Qwen3 and, where a checkpoint has one, the CTC branch, joined."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .adaptor import Adaptor
+from .config import ModelConfig
+from .ctc import CTC, log_softmax
+from .encoder import Encoder
+from .qwen3 import Qwen3
+
+
+class Nano(nn.Module):
+    """The whole network. Attributes carry the names that tensors have in the official checkpoint.
+
+    Methods take a batch [B, T, ...]; `lengths` [B] are the frames of each row where the batch is padded,
+    and a padded row gives what it gives alone.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.audio_encoder = Encoder(config.encoder)
+        self.audio_adaptor = Adaptor(config.adaptor)
+        self.llm = Qwen3(config.llm)
+        if config.ctc is not None:
+            self.ctc_decoder = Adaptor(config.ctc.decoder)
+            self.ctc = CTC(config.ctc)
+
+    def encode(self, features: mx.array, lengths: mx.array | None = None) -> mx.array:
+        """LFR features [B, T, 560] -> [B, T, D]."""
+        return self.audio_encoder(features, _keep(features, lengths))
+
+    def adapt(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
+        """Encoded frames [B, T, D] -> embeddings [B, T', L], one for each `downsample_rate` frames."""
+        return self.audio_adaptor(encoded, _keep(encoded, lengths))
+
+    def ctc_logits(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
+        """Encoded frames [B, T, D] -> scores [B, T, V] of text units and blank."""
+        return self.ctc(self.ctc_decoder(encoded, _keep(encoded, lengths)))
+
+    def ctc_logprobs(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
+        """`ctc_logits` as float32 log-probabilities."""
+        return log_softmax(self.ctc_logits(encoded, lengths))
+
+    def audio_token_count(self, frames: int) -> int:
+        """How many of the adaptor's embeddings the LLM is fed for a recording of `frames` LFR frames."""
+        adapted = self.audio_adaptor.frame_count(frames)
+        if self.config.audio_tokens == "full":
+            return adapted
+        halved = 1 + (frames - 1) // 2
+        quartered = 1 + (halved - 1) // 2
+        return min(adapted, 1 + (quartered - 1) // 2)
+
+
+def _keep(x: mx.array, lengths: mx.array | None) -> mx.array | None:
+    return None if lengths is None else mx.arange(x.shape[1]) < lengths[:, None]

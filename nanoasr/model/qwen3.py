@@ -1,0 +1,201 @@
+"""Qwen3, the text decoder: a causal transformer over embeddings, with a cache that grows in place."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .config import LLMConfig
+
+
+class Qwen3(nn.Module):
+    """Embeddings [B, L, hidden_size] -> the last layer's states; `logits` turns those into scores."""
+
+    def __init__(self, config: LLMConfig):
+        super().__init__()
+        self.config = config
+        self.model = Stack(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def embed(self, ids: mx.array) -> mx.array:
+        return self.model.embed_tokens(ids)
+
+    def __call__(self, x: mx.array, cache: "Cache | None" = None) -> mx.array:
+        cache = cache or Cache(self.config)
+        mask = cache.mask(x.shape[1])
+        offset = cache.rope_offset()
+        for layer, memory in zip(self.model.layers, cache.layers, strict=True):
+            x = layer(x, mask, offset, memory, cache.length)
+        cache.length += x.shape[1]
+        return self.model.norm(x)
+
+    def logits(self, states: mx.array) -> mx.array:
+        if self.config.tie_word_embeddings:
+            return self.model.embed_tokens.as_linear(states)
+        return self.lm_head(states)
+
+
+class Stack(nn.Module):
+    def __init__(self, config: LLMConfig):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+
+class Layer(nn.Module):
+    def __init__(self, config: LLMConfig):
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def __call__(
+        self, x: mx.array, mask: mx.array | str | None, offset: int | mx.array, memory: "KV", length: int
+    ) -> mx.array:
+        x = x + self.dropout(self.self_attn(self.input_layernorm(x), mask, offset, memory, length))
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
+
+
+class Attention(nn.Module):
+    def __init__(self, config: LLMConfig):
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        rows = (self.heads + 2 * self.kv_heads) * self.head_dim
+        self.qkv_proj = nn.Linear(config.hidden_size, rows, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, config.hidden_size, bias=False)
+        self.q_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
+        self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
+        self.theta = config.rope_theta
+
+    def __call__(
+        self, x: mx.array, mask: mx.array | str | None, offset: int | mx.array, memory: "KV", length: int
+    ) -> mx.array:
+        batch, steps, _ = x.shape
+        qkv = self.qkv_proj(x).reshape(batch, steps, -1, self.head_dim)
+        q, k, v = mx.split(qkv, [self.heads, self.heads + self.kv_heads], axis=2)
+        q = self._rotate(self.q_norm(q).transpose(0, 2, 1, 3), offset)
+        k = self._rotate(self.k_norm(k).transpose(0, 2, 1, 3), offset)
+        k, v = memory.append(k, v.transpose(0, 2, 1, 3), length)
+        mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.head_dim**-0.5, mask=mask)
+        return self.o_proj(mixed.transpose(0, 2, 1, 3).reshape(batch, steps, -1))
+
+    def _rotate(self, x: mx.array, offset: int | mx.array) -> mx.array:
+        return mx.fast.rope(
+            x, self.head_dim, traditional=False, base=self.theta, scale=1.0, offset=offset, freqs=None
+        )
+
+
+class MLP(nn.Module):
+    def __init__(self, config: LLMConfig):
+        super().__init__()
+        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.down_proj(_swiglu(self.gate_up_proj(x)))
+
+
+@mx.compile
+def _swiglu(gate_up: mx.array) -> mx.array:
+    gate, up = mx.split(gate_up, 2, axis=-1)
+    return gate * mx.sigmoid(gate) * up
+
+
+class Cache:
+    """What the decoder remembers of a batch: keys and values of each layer, and how many steps are filled.
+
+    Rows of unequal length stand flush right: `padding` counts the empty steps on each row's left.
+    """
+
+    def __init__(self, config: LLMConfig, padding: mx.array | None = None):
+        self.layers = [KV() for _ in range(config.num_hidden_layers)]
+        self.length = 0
+        self.padding = padding
+
+    def rope_offset(self) -> int | mx.array:
+        """The position of the next step, counted in each row from its own start."""
+        return self.length if self.padding is None else self.length - self.padding
+
+    def mask(self, steps: int) -> mx.array | str | None:
+        """What each of the next `steps` may look at."""
+        if self.padding is None:
+            return "causal" if steps > 1 else None
+        total = self.length + steps
+        seen = mx.arange(total)
+        causal = seen <= mx.arange(self.length, total)[:, None]
+        return (causal & (seen >= self.padding[:, None, None]))[:, None]
+
+    def trim(self, length: int) -> None:
+        """Forget every step from `length` on."""
+        self.length = min(self.length, length)
+
+    def state(self) -> list[mx.array]:
+        """Its arrays, for mx.eval."""
+        return [array for layer in self.layers for array in (layer.keys, layer.values) if array is not None]
+
+    def keep_rows(self, rows: list[int]) -> None:
+        """Keep only these rows of the batch, in this order, and drop steps that are now padding in all."""
+        index = mx.array(rows)
+        drop = 0
+        if self.padding is not None:
+            self.padding = self.padding[index]
+            drop = int(self.padding.min().item())
+            self.padding = self.padding - drop
+        for layer in self.layers:
+            layer.keys = layer.keys[index, :, drop:]
+            layer.values = layer.values[index, :, drop:]
+        self.length -= drop
+
+    def join(self, other: "Cache") -> None:
+        """Add the rows of `other`, below these; the shorter of the two is padded on its left."""
+        length = max(self.length, other.length)
+        paddings = []
+        for cache in (self, other):
+            rows = cache.layers[0].keys.shape[0]
+            padding = mx.zeros(rows, dtype=mx.int32) if cache.padding is None else cache.padding
+            paddings.append(padding + (length - cache.length))
+        for layer, more in zip(self.layers, other.layers, strict=True):
+            for name in ("keys", "values"):
+                ours, theirs = getattr(layer, name), getattr(more, name)
+                joined = _stack(ours[:, :, : self.length], theirs[:, :, : other.length], length)
+                setattr(layer, name, joined)
+        self.length = length
+        self.padding = mx.concatenate(paddings)
+
+
+def _stack(a: mx.array, b: mx.array, length: int) -> mx.array:
+    a, b = (mx.pad(x, [(0, 0), (0, 0), (length - x.shape[2], 0), (0, 0)]) for x in (a, b))
+    return mx.concatenate([a, b])
+
+
+class KV:
+    """One layer's keys and values, in buffers that grow by `GROWTH` steps so that most steps copy nothing."""
+
+    GROWTH = 256
+
+    def __init__(self) -> None:
+        self.keys: mx.array | None = None
+        self.values: mx.array | None = None
+
+    def append(self, k: mx.array, v: mx.array, length: int) -> tuple[mx.array, mx.array]:
+        """Write `k` and `v` after the first `length` steps; all up to them come back."""
+        steps = k.shape[2]
+        end = length + steps
+        if length == 0 and steps > 1:
+            self.keys, self.values = k, v  # a prompt: room is made when the first step asks for it
+            return k, v
+        if self.keys is None or end > self.keys.shape[2]:
+            room = [(0, 0), (0, 0), (0, -(-steps // self.GROWTH) * self.GROWTH), (0, 0)]
+            if self.keys is None:
+                self.keys, self.values = mx.zeros_like(k[:, :, :0]), mx.zeros_like(v[:, :, :0])
+            self.keys = mx.pad(self.keys[:, :, :length], room)
+            self.values = mx.pad(self.values[:, :, :length], room)
+        self.keys[:, :, length:end] = k
+        self.values[:, :, length:end] = v
+        return self.keys[:, :, :end], self.values[:, :, :end]

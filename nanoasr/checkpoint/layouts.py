@@ -232,12 +232,11 @@ def _block_name(name: str) -> str:
 
 
 def _memory_kernel(tensor: Tensor) -> Tensor:
-    """A depthwise kernel, [C, 1, K] in PyTorch and [C, K, 1] in MLX, as the [K, C] that the encoder takes."""
-    if len(tensor.shape) != 3 or 1 not in tensor.shape[1:]:
+    """A depthwise kernel as MLX has it, [C, K, 1]; PyTorch has [C, 1, K]."""
+    if len(tensor.shape) != 3 or tensor.shape[1] != 1:
         return tensor
-    axis = 1 if tensor.shape[1] == 1 else 2
-    channels, taps = tensor.shape[0], tensor.shape[3 - axis]
-    return Tensor((taps, channels), lambda: tensor.read().squeeze(axis).T)
+    channels, _, taps = tensor.shape
+    return Tensor((channels, taps, 1), lambda: tensor.read().swapaxes(1, 2))
 
 
 def _torch_tensors(path: Path) -> dict[str, Tensor]:

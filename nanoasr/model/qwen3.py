@@ -72,23 +72,32 @@ class Attention(nn.Module):
         self.q_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
         self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
         self.theta = config.rope_theta
+        self._scale, self._scale_of = None, (None, None)
 
     def __call__(
         self, x: mx.array, mask: mx.array | str | None, offset: int | mx.array, memory: "KV", length: int
     ) -> mx.array:
         batch, steps, _ = x.shape
-        qkv = self.qkv_proj(x).reshape(batch, steps, -1, self.head_dim)
-        q, k, v = mx.split(qkv, [self.heads, self.heads + self.kv_heads], axis=2)
-        q = self._rotate(self.q_norm(q).transpose(0, 2, 1, 3), offset)
-        k = self._rotate(self.k_norm(k).transpose(0, 2, 1, 3), offset)
-        k, v = memory.append(k, v.transpose(0, 2, 1, 3), length)
+        qkv = self.qkv_proj(x).reshape(batch, steps, -1, self.head_dim).transpose(0, 2, 1, 3)
+        # queries and keys are normalised and rotated as one: a step costs what its operations cost to launch
+        qk, v = mx.split(qkv, [self.heads + self.kv_heads], axis=1)
+        qk = mx.fast.rms_norm(qk, None, self.q_norm.eps) * self._qk_scale()
+        qk = mx.fast.rope(qk, self.head_dim, traditional=False, base=self.theta, scale=1.0, offset=offset, freqs=None)
+        q, k = mx.split(qk, [self.heads], axis=1)
+        k, v = memory.append(k, v, length)
         mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.head_dim**-0.5, mask=mask)
         return self.o_proj(mixed.transpose(0, 2, 1, 3).reshape(batch, steps, -1))
 
-    def _rotate(self, x: mx.array, offset: int | mx.array) -> mx.array:
-        return mx.fast.rope(
-            x, self.head_dim, traditional=False, base=self.theta, scale=1.0, offset=offset, freqs=None
-        )
+    def _qk_scale(self) -> mx.array:
+        """The weights of `q_norm` and `k_norm`, one row for each head; kept until they change."""
+        weights = self.q_norm.weight, self.k_norm.weight
+        if self.training or self._scale_of[0] is not weights[0] or self._scale_of[1] is not weights[1]:
+            rows = [weights[0]] * self.heads + [weights[1]] * self.kv_heads
+            scale = mx.stack(rows)[:, None]
+            if self.training:
+                return scale
+            self._scale, self._scale_of = scale, weights
+        return self._scale
 
 
 class MLP(nn.Module):
@@ -126,10 +135,11 @@ class Cache:
         """What each of the next `steps` may look at."""
         if self.padding is None:
             return "causal" if steps > 1 else None
-        total = self.length + steps
-        seen = mx.arange(total)
-        causal = seen <= mx.arange(self.length, total)[:, None]
-        return (causal & (seen >= self.padding[:, None, None]))[:, None]
+        seen = mx.arange(self.length + steps)
+        query = mx.arange(self.length, self.length + steps)[:, None]
+        padding = self.padding[:, None, None]
+        # padding looks at padding: a query that may look at nothing would turn into NaN, and spread
+        return ((seen <= query) & ((seen >= padding) | (query < padding)))[:, None]
 
     def trim(self, length: int) -> None:
         """Forget every step from `length` on."""

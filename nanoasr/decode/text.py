@@ -1,0 +1,62 @@
+"""Token ids -> text that people read: whole characters only, without what the model says to itself."""
+
+import re
+
+from ..checkpoint.tokenizer import Tokenizer
+
+_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_MARKERS = ("<think>", "/sil")
+
+
+def clean(text: str) -> str:
+    """A transcript without `<think>` blocks, `/sil` marks and spare white space."""
+    return " ".join(_THINKING.sub("", text).replace("/sil", " ").split())
+
+
+class TextStream:
+    """Ids one by one -> the pieces of text that they add; pieces put together are the clean transcript.
+
+    A character spread over several tokens appears with its last one, never as U+FFFD.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        self._pending: list[int] = []
+        self._raw = ""
+        self._shown = ""
+
+    def token_text(self, token_id: int) -> str:
+        """Add an id; the characters that it completes, as the model wrote them."""
+        # decoded after the ids before it, since a decoder may treat the first token otherwise
+        self._pending.append(token_id)
+        text = self._tokenizer.decode(self._pending)
+        if text.endswith("\ufffd") and len(self._pending) < 8:
+            return ""
+        self._pending.clear()
+        self._raw += text
+        return text
+
+    def new_text(self) -> str:
+        """What may be shown now and was not before; text that may turn out to be a marker is held back."""
+        raw = self._raw
+        for marker in _MARKERS:
+            for length in range(len(marker) - 1, 0, -1):
+                if raw.endswith(marker[:length]):
+                    raw = raw[:-length]
+                    break
+        return self._show(clean(raw))
+
+    def finish(self) -> str:
+        """The rest, when no more ids come."""
+        return self._show(clean(self._raw))
+
+    @property
+    def text(self) -> str:
+        """The clean transcript so far."""
+        return clean(self._raw)
+
+    def _show(self, text: str) -> str:
+        if not text.startswith(self._shown):
+            return ""
+        piece, self._shown = text[len(self._shown) :], text
+        return piece

@@ -1,3 +1,52 @@
 """nanoasr: Fun-ASR-Nano speech recognition in MLX. Start with `asr = nanoasr.load()`."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import backend as backend  # first of all: on a Linux CPU it gives MLX an optimised BLAS
+
+if TYPE_CHECKING:
+    from .checkpoint.convert import convert
+    from .checkpoint.quantize import Quantization
+    from .decode.sampling import Sampling
+    from .errors import NanoASRError
+    from .recognizer import Inspection, Recognizer, load
+    from .results import Segment, Timings, Token, Transcript
+    from .vad import VadOptions
+
+__version__ = "0.1.0"
+__all__ = [
+    "Inspection",
+    "NanoASRError",
+    "Quantization",
+    "Recognizer",
+    "Sampling",
+    "Segment",
+    "Timings",
+    "Token",
+    "Transcript",
+    "VadOptions",
+    "convert",
+    "load",
+]
+_HOME = {
+    "load": "recognizer",
+    "Recognizer": "recognizer",
+    "Inspection": "recognizer",
+    "Sampling": "decode.sampling",
+    "Quantization": "checkpoint.quantize",
+    "convert": "checkpoint.convert",
+    "Transcript": "results",
+    "Segment": "results",
+    "Token": "results",
+    "Timings": "results",
+    "VadOptions": "vad",
+    "NanoASRError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then, so that `import nanoasr` is quick."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'nanoasr' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

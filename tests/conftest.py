@@ -4,4 +4,6 @@ from pathlib import Path
 
 import nanoasr  # noqa: F401
 
-PARITY = Path(__file__).parent / "parity"
+HERE = Path(__file__).parent
+PARITY = HERE / "parity"
+SPEECH = HERE / "data" / "speech"

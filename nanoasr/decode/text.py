@@ -6,6 +6,7 @@ from ..checkpoint.tokenizer import Tokenizer
 
 _THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _MARKERS = ("<think>", "/sil")
+_BROKEN = "\ufffd"
 
 
 def clean(text: str) -> str:
@@ -27,12 +28,12 @@ class TextStream:
 
     def token_text(self, token_id: int) -> str:
         """Add an id; the characters that it completes, as the model wrote them."""
-        # decoded after the ids before it, since a decoder may treat the first token otherwise
         self._pending.append(token_id)
         text = self._tokenizer.decode(self._pending)
-        if text.endswith("\ufffd") and len(self._pending) < 8:
+        if text.endswith(_BROKEN) and len(self._pending) < 8:
             return ""
         self._pending.clear()
+        text = text.replace(_BROKEN, "")  # bytes that turned out to be no character
         self._raw += text
         return text
 

@@ -1,0 +1,223 @@
+"""The whole pipeline: a recording in any form -> a Transcript."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from . import backend
+from .audio import SAMPLE_RATE, Audio, load_audio
+from .checkpoint.ctc_tokens import load_ctc_tokens
+from .checkpoint.load import Checkpoint, load_checkpoint
+from .checkpoint.quantize import Quantization
+from .decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_prompt, clean_hotwords, find_language
+from .decode.sampling import Sampling
+from .errors import AudioTooLongError, NanoASRError, OptionError
+from .features import features, filterbank
+from .info import Info, describe
+from .model.config import AudioTokens
+from .pipeline import Listeners, Wish, transcripts
+from .reader import read_ahead
+from .results import Segment, Transcript
+from .vad import VadOptions
+
+GREEDY = Sampling()
+_INSPECTED_SECONDS = 30.0
+
+
+def load(
+    source: "str | Path | None" = None,
+    *,
+    quantize: str | Quantization | None = None,
+    dtype: str | None = None,
+    audio_tokens: AudioTokens | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> "Recognizer":
+    """Load a recognizer.
+
+    source        None for the checkpoint that ships; else a folder, a hub id ("FunAudioLLM/Fun-ASR-Nano-2512",
+                  with "@version" if wished) or a preset ("nano", "mlt-nano", …); downloads show their progress
+    quantize      None, "llm-8bit", "llm-4bit", "all-8bit", "all-4bit" or a Quantization
+    dtype         "bfloat16" (default on a GPU) or "float32"; a CPU always computes in float32
+    audio_tokens  "low" or "full" instead of the checkpoint's own setting
+    on_progress   called with the share of the weights that is read, from 0 to 1
+    """
+    return Recognizer(backend.run(load_checkpoint, source, quantize, dtype, audio_tokens, on_progress))
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One recording at every stage; arrays are evaluated and may be used on any thread."""
+
+    samples: mx.array  # [N]
+    filterbank: mx.array  # [T, 80]
+    features: mx.array  # [T', 560]
+    encoded: mx.array  # [T', D]
+    adapted: mx.array  # [T'', L]
+    audio_tokens: mx.array  # [A, L]: the first of `adapted`, or all
+    ctc_logprobs: mx.array | None  # [T', V]
+    prefix_ids: mx.array  # the prompt before the audio
+    suffix_ids: mx.array  # and after it
+    first_logits: mx.array  # [V]: scores of the first token to be written
+
+
+class Recognizer:
+    """A loaded checkpoint that turns speech into text. Any thread may call it; make one with `nanoasr.load`."""
+
+    sample_rate = SAMPLE_RATE
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint = checkpoint
+        has_ctc = checkpoint.model.config.ctc is not None
+        self.ctc_tokens = load_ctc_tokens(checkpoint.layout, checkpoint.tokenizer) if has_ctc else None
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """The languages that can be asked for."""
+        listed, folder = self.checkpoint.layout.languages, str(self.checkpoint.layout.folder).lower()
+        if listed:
+            return tuple(language for language in LANGUAGES if language.prompt in listed)
+        return NANO_LANGUAGES if "fun-asr-nano" in folder else LANGUAGES
+
+    def transcribe(
+        self,
+        audio: "str | Path | bytes | np.ndarray | object",
+        *,
+        sample_rate: int | None = None,
+        language: str | None = None,
+        hotwords: Sequence[str] | None = None,
+        itn: bool = True,
+        sampling: Sampling = GREEDY,
+        timestamps: bool = True,
+        alternatives: bool = False,
+        vad: VadOptions | bool = True,
+        batch_size: int | None = None,
+        max_seconds: float | None = None,
+        on_token: Callable[[str], None] | None = None,
+        on_segment: Callable[[Segment], None] | None = None,
+        on_progress: Callable[[float], None] | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Transcript:
+        """Transcribe one recording: a file of any kind, bytes, a file object, or an array.
+
+        sample_rate   of an array (16,000 unless said otherwise)
+        language      a code ("en") or name, None to let the model tell; `languages` lists them
+        hotwords      words to listen for
+        itn           numbers and dates in figures (if the checkpoint was trained so)
+        sampling      how tokens are chosen; greedy by default
+        timestamps    times for tokens and words, where the checkpoint has a CTC branch
+        alternatives  also keep the five likeliest tokens at every step
+        vad           cut at pauses, and skip what is not speech; False cuts at quiet places only
+        batch_size    segments decoded together; 1 where `on_token` is given, as text then comes in order
+        max_seconds   refuse recordings that are longer
+        on_token      called with each new piece of text; on_segment with each finished Segment; on_progress with
+                      the seconds of audio done; all on other threads. `cancelled` is asked now and then: True
+                      ends with what there is so far
+
+        A recording no longer than one segment (15 s) is decoded whole and untrimmed. Silence and noise give empty
+        text without being decoded.
+        """
+        wish = self._wish(language, hotwords, itn, sampling, timestamps, alternatives)
+        size = 1 if on_token else batch_size or (4 if backend.on_cpu else 8)
+        start = time.perf_counter()
+        recordings = read_ahead([audio], sample_rate, _vad_options(vad), max_seconds, workers=1)
+        listeners = Listeners(on_token, on_segment, on_progress, cancelled)
+        result = next(transcripts(self.checkpoint, wish, recordings, size, size, listeners))
+        if isinstance(result, NanoASRError):
+            raise result
+        return replace(result, timings=replace(result.timings, total=time.perf_counter() - start))
+
+    def transcribe_batch(
+        self,
+        sources: Iterable,
+        *,
+        batch_size: int = 16,
+        sample_rate: int | None = None,
+        language: str | None = None,
+        hotwords: Sequence[str] | None = None,
+        itn: bool = True,
+        sampling: Sampling = GREEDY,
+        timestamps: bool = True,
+        vad: VadOptions | bool = True,
+        max_seconds: float | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> "Iterator[Transcript | NanoASRError]":
+        """Transcribe many recordings, segments of all of them decoded together; results come in order.
+
+        A recording that cannot be used gives its error in its place and never stops the rest. Arguments are
+        those of `transcribe`.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size={batch_size}: must be 1 or more")
+        wish = self._wish(language, hotwords, itn, sampling, timestamps)
+        recordings = read_ahead(sources, sample_rate, _vad_options(vad), max_seconds)
+        listeners = Listeners(on_progress=on_progress)
+        return transcripts(self.checkpoint, wish, recordings, batch_size, 4 * batch_size, listeners)
+
+    def inspect(
+        self,
+        audio: "str | Path | bytes | np.ndarray | object",
+        *,
+        sample_rate: int | None = None,
+        language: str | None = None,
+        hotwords: Sequence[str] | None = None,
+        itn: bool = True,
+    ) -> Inspection:
+        """One segment of at most 30 s at every stage of the network, for looking inside."""
+        recording = load_audio(audio, sample_rate)
+        if recording.duration > _INSPECTED_SECONDS:
+            raise AudioTooLongError(
+                f"{recording.name}: {recording.duration:.0f} s long; inspect() looks at one segment, "
+                f"so pass at most {_INSPECTED_SECONDS:.0f} s of it"
+            )
+        prompt = self._prompt(language, hotwords, itn)
+        return backend.run(self._inspect, recording, prompt)
+
+    def _inspect(self, recording: Audio, prompt: Prompt) -> Inspection:
+        model, samples = self.checkpoint.model, mx.array(recording.samples)
+        bank = filterbank(samples)
+        x = features(samples, cmvn=self.checkpoint.cmvn)
+        encoded = model.encode(x[None])
+        adapted = model.adapt(encoded)[0]
+        audio_tokens = adapted[: model.audio_token_count(x.shape[0])]
+        prefix, suffix = mx.array(prompt.prefix), mx.array(prompt.suffix)
+        embedded = mx.concatenate([model.llm.embed(prefix), audio_tokens, model.llm.embed(suffix)])
+        logits = model.llm.logits(model.llm(embedded[None])[:, -1])[0]
+        ctc = model.ctc_logprobs(encoded)[0] if model.config.ctc else None
+        found = Inspection(samples, bank, x, encoded[0], adapted, audio_tokens, ctc, prefix, suffix, logits)
+        mx.eval([value for value in vars(found).values() if value is not None])
+        return found
+
+    def info(self) -> Info:
+        """What is loaded and what it runs on; print it."""
+        codes = tuple(language.code for language in self.languages)
+        return describe(self.checkpoint, codes, self.ctc_tokens is not None)
+
+    def _prompt(self, language: str | None, hotwords: Sequence[str] | None, itn: bool) -> Prompt:
+        found = find_language(language, self.languages)
+        return build_prompt(self.checkpoint.tokenizer, found, clean_hotwords(hotwords), itn)
+
+    def _wish(
+        self,
+        language: str | None,
+        hotwords: Sequence[str] | None,
+        itn: bool,
+        sampling: Sampling,
+        timestamps: bool,
+        alternatives: bool = False,
+    ) -> Wish:
+        found = find_language(language, self.languages)
+        return Wish(
+            prompt=self._prompt(language, hotwords, itn),
+            language=found.code if found else None,
+            sampling=sampling,
+            ctc_tokens=self.ctc_tokens if timestamps else None,
+            alternatives=alternatives,
+        )
+
+
+def _vad_options(vad: VadOptions | bool) -> VadOptions | None:
+    return VadOptions() if vad is True else vad or None

@@ -1,0 +1,113 @@
+"""Word error rates of a network on manifests, by its CTC branch and by its LLM, both greedy."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..decode.generate import Request, generate
+from ..decode.sampling import Sampling
+from ..model.nano import Nano
+from .batches import Batch, Data
+from .network import Start
+from .prompts import Prompts
+from .step import features_of, on_device
+
+import mlx.core as mx  # isort: skip
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors per hundred words; None where the network has no such branch."""
+
+    recordings: int
+    words: int
+    ctc: float | None
+    text: float | None
+
+    def __str__(self) -> str:
+        known = [(name, rate) for name, rate in (("CTC", self.ctc), ("LLM", self.text)) if rate is not None]
+        return ", ".join(f"{name} {rate:.1f} %" for name, rate in known) or "nothing to score"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was said in a recording, and what the two branches made of it."""
+
+    text: str
+    ctc: str | None
+    llm: str | None
+
+
+def score(
+    start: Start, data: Data, prompts: Prompts, pool: mx.array, use_llm: bool, most: int = 0
+) -> tuple[Score, list[Heard]]:
+    """Transcribe `data` (`most` of its batches, spread over all lengths; 0: all) and count word errors."""
+    batches = data.plain()
+    if most and len(batches) > most:
+        batches = [batches[i * len(batches) // most] for i in range(most)]
+    heard = []
+    for bucket, items in batches:
+        heard += transcribe(start, on_device(data.compose(bucket, items, prompts, None)), pool, use_llm)
+    texts = [h.text for h in heard]
+    ctc = word_error_rate(texts, [h.ctc for h in heard]) if heard and heard[0].ctc is not None else None
+    llm = word_error_rate(texts, [h.llm for h in heard]) if use_llm else None
+    return Score(len(heard), sum(len(words(text)) for text in texts), ctc, llm), heard
+
+
+def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> list[Heard]:
+    """Greedy transcripts of one batch."""
+    model, tokenizer = start.model, start.tokenizer
+    features, lengths = features_of(pool, batch, start.cmvn)
+    encoded = model.encode(features, lengths)
+    ctc: list[str | None] = [None] * len(batch.texts)
+    if model.config.ctc is not None and model.config.ctc.vocab_size == tokenizer.size + 1:
+        best = np.array(mx.argmax(model.ctc_logits(encoded, lengths), axis=-1))
+        paths = zip(best, np.array(lengths), strict=True)
+        ctc = [tokenizer.decode(collapse(row[:n], model.config.ctc.blank_id)).strip() for row, n in paths]
+    llm: list[str | None] = [None] * len(batch.texts)
+    if use_llm:
+        requests = [Request(prompt) for prompt in _prompts(model, batch, model.adapt(encoded, lengths))]
+        sampling = Sampling(max_tokens=min(4096, 2 * batch.text.shape[1] + 8))
+        for index, result in generate(model, requests, sampling, tokenizer.end_ids, width=len(requests)):
+            llm[index] = tokenizer.decode(result.ids).strip()
+    return [Heard(*row) for row in zip(batch.texts, ctc, llm, strict=True)]
+
+
+def collapse(ids: Sequence[int], blank: int) -> list[int]:
+    """A best CTC path as labels: repeats merged, then blanks dropped."""
+    ids = np.asarray(ids)
+    changed = np.diff(ids, prepend=-1) != 0
+    return ids[changed & (ids != blank)].tolist()
+
+
+def _prompts(model: Nano, batch: Batch, audio: mx.array) -> list[mx.array]:
+    before, after = model.llm.embed(batch.prefix), model.llm.embed(batch.suffix)
+    counts = np.array(mx.stack([batch.prefix_lengths, batch.audio_tokens, batch.suffix_lengths], axis=1)).tolist()
+    return [
+        mx.concatenate([before[i, :p], audio[i, :a].astype(before.dtype), after[i, :s]])
+        for i, (p, a, s) in enumerate(counts)
+    ]
+
+
+def words(text: str) -> list[str]:
+    """A text as it is scored: lower case, no punctuation, Chinese and Japanese by the character."""
+    text = re.sub(r"([\u3040-\u30ff\u3400-\u9fff])", r" \1 ", text.lower())
+    return re.sub(r"[^\w\s']|_", " ", text).split()
+
+
+def word_error_rate(texts: Sequence[str], heard: Sequence[str]) -> float:
+    """Substituted, missing and extra words, per hundred of those that were said."""
+    errors = sum(edits(words(said), words(got)) for said, got in zip(texts, heard, strict=True))
+    return 100.0 * errors / max(1, sum(len(words(said)) for said in texts))
+
+
+def edits(a: Sequence[str], b: Sequence[str]) -> int:
+    """The least number of words to change, drop or add that turns `a` into `b`."""
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        corner, row[0] = row[0], i
+        for j, right in enumerate(b, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (left != right))
+    return row[-1]

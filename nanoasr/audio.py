@@ -60,7 +60,7 @@ def load_audio(
 
     With `max_seconds`, a longer recording is an AudioTooLongError and the rest of it is never decoded.
     """
-    name = name or _name_of(source)
+    name = name or source_name(source)
     samples = bytearray()  # grows in place; a list of blocks would be held twice while it is joined
     for block in read_blocks(source, sample_rate, max_seconds=max_seconds, name=name):
         samples += block.data
@@ -79,7 +79,7 @@ def read_blocks(
 
     Takes what `load_audio` takes and gives the same samples; errors come while the blocks are read.
     """
-    name = name or _name_of(source)
+    name = name or source_name(source)
     size = round(seconds * SAMPLE_RATE)
     if size < 1:
         raise OptionError(f"seconds={seconds}: a block holds at least one sample; give more seconds.")
@@ -133,7 +133,8 @@ class Resampler:
         return tail
 
 
-def _name_of(source) -> str:
+def source_name(source) -> str:
+    """What to call a recording: its file's name without folders, else what kind of thing it is."""
     if isinstance(source, (str, os.PathLike)):
         path = os.fsdecode(source)
         return Path(path).name or path

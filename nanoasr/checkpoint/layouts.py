@@ -5,9 +5,10 @@ only transformers has its own. A tensor is read when it is asked for, so what is
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,21 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
+from ..features import FEATURE_SIZE, SAMPLE_RATE
 from ..model.config import AdaptorConfig, CTCConfig, EncoderConfig, LLMConfig, ModelConfig
-from .torch_file import read_torch_file
+from .checks import check_front_end, check_relations, check_sizes
+from .torch_file import RawTensor, read_torch_file
+
+_LARGEST_CONFIG = 16 << 20  # bytes
+_SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U32": "uint32"}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor in a file: its shape, and how to read it."""
+    """A tensor in a file: its shape, its type by MLX's name where MLX has it, and how to read it."""
 
     shape: tuple[int, ...]
+    dtype: str
     read: Callable[[], mx.array]
 
 
@@ -54,6 +61,17 @@ def read_layout(folder: Path) -> Layout:
     """What the folder holds, from its config files alone; CheckpointError says what is missing or unknown."""
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
+    try:
+        layout = _recognize(folder)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(f"{folder}: its config is not laid out as that of a Fun-ASR-Nano ({reason})") from error
+    check_sizes(layout.config, folder)
+    check_relations(layout.config, folder)
+    return layout
+
+
+def _recognize(folder: Path) -> Layout:
     if (folder / "config.json").is_file():
         raw = _read_json(folder / "config.json")
         if "audio_encoder_conf" in raw:
@@ -78,7 +96,7 @@ def _conf_layout(name: str, folder: Path, raw: dict, llm: dict | None) -> Layout
         raise CheckpointError(f"{folder / 'config.json'}: has no text_config, the sizes of the LLM")
     frontend = raw.get("frontend_conf") or {}
     encoder = _only_known(EncoderConfig, raw["audio_encoder_conf"], dropout=0.0)
-    encoder["input_size"] = frontend.get("n_mels", 80) * frontend.get("lfr_m", 7)
+    check_front_end(frontend, folder)
     adaptor = raw.get("audio_adaptor_conf") or {}
     low = adaptor.get("use_low_frame_rate", name == "mlx-audio")  # each reference's own default
     ctc = None
@@ -108,7 +126,7 @@ def _conf_layout(name: str, folder: Path, raw: dict, llm: dict | None) -> Layout
     return Layout(
         name,
         folder,
-        _checked(config, folder),
+        config,
         _tokenizer_folder(folder, str(wanted)),
         cmvn=_beside(folder, cmvn) if cmvn else None,
         languages=tuple(raw["languages"]) if raw.get("languages") else None,
@@ -119,9 +137,9 @@ def _conf_layout(name: str, folder: Path, raw: dict, llm: dict | None) -> Layout
 def _transformers_layout(folder: Path, raw: dict) -> Layout:
     audio, adaptor, llm = raw["audio_config"], raw.get("adaptor_config") or {}, raw["text_config"]
     later = audio.get("num_timestamp_prediction_layers", 20)
+    check_front_end({"n_mels": audio.get("num_mel_bins", 80), "lfr_m": audio.get("num_stacked_frames", 7)}, folder)
     config = ModelConfig(
         encoder=EncoderConfig(
-            input_size=audio.get("num_mel_bins", 80) * audio.get("num_stacked_frames", 7),
             output_size=audio["hidden_size"],
             attention_heads=audio["num_attention_heads"],
             linear_units=audio["intermediate_size"],
@@ -140,14 +158,15 @@ def _transformers_layout(folder: Path, raw: dict) -> Layout:
         llm=_llm(llm),
         audio_tokens="full",
     )
-    return Layout("transformers", folder, _checked(config, folder), _tokenizer_folder(folder, ""))
+    return Layout("transformers", folder, config, _tokenizer_folder(folder, ""))
 
 
 def _plus_layout(folder: Path, raw: dict) -> Layout:
     encoder = raw["encoder"]
+    check_front_end({"fs": raw.get("sample_rate", SAMPLE_RATE)} | raw, folder)
     config = ModelConfig(
         encoder=EncoderConfig(
-            input_size=encoder.get("input_dim", 560),
+            input_size=encoder.get("input_dim", FEATURE_SIZE),
             output_size=encoder.get("encoder_dim", 512),
             attention_heads=encoder.get("num_heads", 4),
             linear_units=encoder.get("ffn_dim", 2048),
@@ -159,7 +178,7 @@ def _plus_layout(folder: Path, raw: dict) -> Layout:
         llm=_llm(raw["llm"]),
         audio_tokens="low",  # it carries the official weights, which were trained so
     )
-    return Layout("mlx-audio-plus", folder, _checked(config, folder), _tokenizer_folder(folder, ""))
+    return Layout("mlx-audio-plus", folder, config, _tokenizer_folder(folder, ""))
 
 
 def _llm(raw: dict) -> LLMConfig:
@@ -175,20 +194,6 @@ def _llm(raw: dict) -> LLMConfig:
 
 def _only_known(kind: type, raw: dict, **fixed: Any) -> dict:
     return {f.name: raw[f.name] for f in fields(kind) if f.name in raw} | fixed
-
-
-def _checked(config: Any, folder: Path) -> Any:
-    """Sizes come from a stranger's file: none may be absurd enough to build a network that fills the memory."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if is_dataclass(value):
-            _checked(value, folder)
-        elif field.type is int:
-            most = 512 if "layer" in field.name or "blocks" in field.name else 2**20
-            least = 0 if field.name in ("tp_blocks", "n_layer", "blank_id") else 1
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise CheckpointError(f"{folder}: its config says {field.name} = {value!r}, which cannot be")
-    return config
 
 
 def _official_name(name: str, config: ModelConfig) -> str:
@@ -236,16 +241,17 @@ def _memory_kernel(tensor: Tensor) -> Tensor:
     if len(tensor.shape) != 3 or tensor.shape[1] != 1:
         return tensor
     channels, _, taps = tensor.shape
-    return Tensor((channels, taps, 1), lambda: tensor.read().swapaxes(1, 2))
+    return Tensor((channels, taps, 1), tensor.dtype, lambda: tensor.read().swapaxes(1, 2))
 
 
 def _torch_tensors(path: Path) -> dict[str, Tensor]:
-    def reader(raw: Any) -> Callable[[], mx.array]:
+    def tensor(raw: RawTensor) -> Tensor:
         if raw.dtype == "bfloat16":
-            return lambda: mx.array(raw.data).view(mx.bfloat16)
-        return lambda: mx.array(raw.data)
+            return Tensor(raw.shape, "bfloat16", lambda: mx.array(raw.data).view(mx.bfloat16))
+        # mx.array makes float32 of float64
+        return Tensor(raw.shape, raw.dtype.replace("float64", "float32"), lambda: mx.array(raw.data))
 
-    return {name: Tensor(raw.shape, reader(raw)) for name, raw in read_torch_file(path).items()}
+    return {name: tensor(raw) for name, raw in read_torch_file(path).items()}
 
 
 def _safetensors(folder: Path) -> dict[str, Tensor]:
@@ -254,20 +260,23 @@ def _safetensors(folder: Path) -> dict[str, Tensor]:
     for path in _safetensors_files(folder):
         try:
             with safe_open(path, "np") as file:
-                shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             arrays = mx.load(str(path))
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{path}: damaged or incomplete, fetch it again ({error})") from None
-        for name, shape in shapes.items():
-            found[name] = Tensor(shape, lambda arrays=arrays, name=name: arrays.pop(name))
+        for name, part in slices.items():
+            dtype = _SAFETENSORS_DTYPES.get(part.get_dtype(), part.get_dtype())
+            found[name] = Tensor(tuple(part.get_shape()), dtype, lambda arrays=arrays, name=name: arrays.pop(name))
     return found
 
 
 def _safetensors_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
-        return [_beside(folder, str(name)) for name in names]
+        shards = _read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise CheckpointError(f"{index}: has no weight_map, the list of files; fetch it again")
+        return [_beside(folder, name) for name in sorted({str(name) for name in shards.values()})]
     return [_one_file(folder, "*.safetensors")]
 
 
@@ -283,7 +292,7 @@ def _one_file(folder: Path, pattern: str) -> Path:
 def _tokenizer_folder(folder: Path, wanted: str) -> Path:
     """Where tokenizer.json is: the folder that the config names, this one, or the only one inside it."""
     candidates = [
-        folder / Path(wanted).name,
+        _inside(folder, wanted),
         folder,
         *sorted(p.parent for p in folder.glob("*/tokenizer.json")),
     ]
@@ -294,16 +303,22 @@ def _tokenizer_folder(folder: Path, wanted: str) -> Path:
 
 
 def _beside(folder: Path, name: str) -> Path:
-    """A file that a config names, in the config's own folder: a path that leads elsewhere is not followed."""
-    path = folder / Path(name).name
-    if not path.is_file():
-        raise CheckpointError(f"{folder}: its config names {name}, and no such file is there")
+    """A file that a config names, which must be in the config's own folder."""
+    path = _inside(folder, name)
+    if not os.path.isfile(path):
+        raise CheckpointError(f"{folder}: its config names {name:.200}, and no such file is in that folder")
     return path
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The last part of a path that a config names: one that leads out of the folder is not followed."""
+    last = Path(name).name
+    return folder if last == ".." else folder / last
 
 
 def _read_json(path: Path) -> dict:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(_read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(raw, dict):
@@ -313,9 +328,15 @@ def _read_json(path: Path) -> dict:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raw = yaml.safe_load(_read_text(path))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read as YAML ({error})") from None
     if not isinstance(raw, dict) or "audio_encoder_conf" not in raw:
         raise CheckpointError(f"{path}: not the config of a Fun-ASR-Nano (no audio_encoder_conf)")
     return raw
+
+
+def _read_text(path: Path) -> str:
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise ValueError(f"over {_LARGEST_CONFIG >> 20} MB, far too large for a config")
+    return path.read_text(encoding="utf-8")

@@ -19,6 +19,8 @@ from .sources import find_checkpoint
 from .tokenizer import Tokenizer
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
+_FLOATING = ("float32", "bfloat16", "float16")
+_GROUP_SIZES, _BITS = (32, 64, 128), (2, 3, 4, 5, 6, 8)  # that MLX can read
 # The network's tensors that are made of several: fewer, larger products are what makes it fast.
 _FUSED = {
     "self_attn.linear_q_k_v": ("self_attn.linear_q", "self_attn.linear_k", "self_attn.linear_v"),
@@ -51,9 +53,7 @@ def load_checkpoint(
     `on_progress` is called with the share that is read, from 0 to 1.
     """
     quantization = parse_quantization(quantize)
-    if dtype is not None and dtype not in DTYPES:
-        reason = "; float16 overflows in the adaptor" if dtype == "float16" else ""
-        raise OptionError(f"dtype={dtype!r}: use {' or '.join(DTYPES)}{reason}")
+    check_dtype(dtype)
     if audio_tokens not in (None, "low", "full"):
         raise OptionError(f'audio_tokens={audio_tokens!r}: use "low", "full" or None, the checkpoint\'s own')
     layout = read_layout(find_checkpoint(source))
@@ -63,6 +63,7 @@ def load_checkpoint(
     used = "float32" if backend.on_cpu else dtype or "bfloat16"
     stored: set[str] = set()
     layout, tensors = assemble(layout)
+    tokenizer = load_tokenizer(layout)
     model = Nano(layout.config)
     with mx.stream(mx.default_device()):
         shapes = dict(tree_flatten(model.parameters()))
@@ -71,7 +72,8 @@ def load_checkpoint(
                 raise OptionError(f"{layout.folder} is quantized already: load it without quantize=")
             group = quantization.group_for(name, value.shape) if quantization else None
             if group:
-                value = Packed.pack(_floating(value, dtype or used), group, quantization.bits)
+                # as `convert` does it, so that it makes no difference which of the two quantized
+                value = Packed.pack(value.astype(DTYPES[dtype]) if dtype else value, group, quantization.bits)
             stored.add(f"{value.bits}-bit" if isinstance(value, Packed) else str(value.dtype).split(".")[-1])
             if isinstance(value, Packed) and not backend.on_cpu:
                 _place_packed(model, name, value, DTYPES[used])
@@ -82,7 +84,23 @@ def load_checkpoint(
     cmvn = mx.array(read_cmvn(layout.cmvn)) if layout.cmvn else None
     model.eval()
     words = f"stored as {', '.join(sorted(stored))}, computed in {used}"
-    return Checkpoint(layout, model, Tokenizer(layout.tokenizer), cmvn, used, words)
+    return Checkpoint(layout, model, tokenizer, cmvn, used, words)
+
+
+def check_dtype(dtype: str | None) -> None:
+    """OptionError unless it is one that the network can be computed in, or None."""
+    if dtype is not None and dtype not in DTYPES:
+        reason = "; float16 overflows in the adaptor" if dtype == "float16" else ""
+        raise OptionError(f"dtype={dtype!r}: use {' or '.join(DTYPES)}{reason}")
+
+
+def load_tokenizer(layout: Layout) -> Tokenizer:
+    """The checkpoint's tokenizer; CheckpointError if it cannot be that of its LLM."""
+    tokenizer, rows = Tokenizer(layout.tokenizer), layout.config.llm.vocab_size
+    if tokenizer.size > rows:
+        raise CheckpointError(f"{tokenizer.path}: has {tokenizer.size} ids where the LLM has {rows}; it is another's")
+    _ = tokenizer.end_ids  # says so if there are none
+    return tokenizer
 
 
 def assemble(layout: Layout) -> tuple[Layout, Iterator[tuple[str, "mx.array | Packed"]]]:
@@ -104,7 +122,10 @@ def assemble(layout: Layout) -> tuple[Layout, Iterator[tuple[str, "mx.array | Pa
             values = [_read(tensors, source, columns) for source in sources]
             if len(values) == 1:
                 yield name, values[0]
-            elif all(isinstance(value, Packed) for value in values):
+            elif len({(value.bits, value.group_size) if isinstance(value, Packed) else None for value in values}) > 1:
+                # quantized in different ways, as recipes of mixed bits do
+                yield name, mx.concatenate([v.expand(mx.float32) if isinstance(v, Packed) else v for v in values])
+            elif isinstance(values[0], Packed):
                 yield name, Packed.stack(values)
             else:
                 yield name, mx.concatenate(values)
@@ -153,6 +174,8 @@ def _check(layout: Layout, shapes: dict, plan: dict[str, list[str]], tensors: di
             elif shape[1:] != shapes[name][1:] or not shape:
                 wanted = [*shapes[name]] if len(sources) == 1 else ["*", *shapes[name][1:]]
                 misshapen.append(f"{source} is {[*shape]}, should be {wanted}")
+            elif tensors[source].dtype not in _FLOATING:
+                misshapen.append(f"{source} is of {tensors[source].dtype} numbers, should be of floating ones")
             rows += shape[0] if shape else 0
         whole = all(source in tensors for source in sources)
         if whole and rows != shapes[name][0] and not any(m.startswith(tuple(sources)) for m in misshapen):
@@ -169,9 +192,12 @@ def _packed_problem(tensors: dict[str, Tensor], source: str, columns: int) -> st
     biases = tensors.get(_beside(source, "biases"))
     if biases is None:
         return f"{source} is quantized without offsets, a mode that is not supported"
-    fits = len(weight) == len(scales) == 2 and weight[0] == scales[0] and biases.shape == scales
-    if fits and weight[1] and scales[1] and columns % scales[1] == 0 and weight[1] * 32 % columns == 0:
-        return None
+    matrix = len(weight) == len(scales) == 2 and weight[0] == scales[0] and biases.shape == scales
+    if matrix and scales[1] and columns % scales[1] == 0 and weight[1] * 32 % columns == 0:
+        possible = columns // scales[1] in _GROUP_SIZES and weight[1] * 32 // columns in _BITS
+        floating = tensors[_beside(source, "scales")].dtype in _FLOATING and biases.dtype in _FLOATING
+        if possible and floating and tensors[source].dtype == "uint32":
+            return None
     return f"{source} is {[*weight]} with scales {[*scales]}, not a quantized row of {columns}"
 
 

@@ -1,6 +1,6 @@
 """Which tensors are stored in few bits, and how."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import mlx.core as mx
@@ -94,6 +94,10 @@ class Packed:
         """Some of its rows."""
         pick = slice(start, stop)
         return Packed(self.weight[pick], self.scales[pick], self.biases[pick], self.group_size, self.bits)
+
+    def with_dtype(self, dtype: mx.Dtype) -> "Packed":
+        """The same integers, scales and offsets in another type."""
+        return replace(self, scales=self.scales.astype(dtype), biases=self.biases.astype(dtype))
 
     def expand(self, dtype: mx.Dtype) -> mx.array:
         """The matrix that it stands for."""

@@ -28,11 +28,7 @@ _NEEDED = [
 ]
 _PACKAGE = Path(__file__).resolve().parents[1]
 BUNDLED = next(
-    (
-        folder
-        for folder in (_PACKAGE / "assets/nano-tiny", _PACKAGE.parent / "assets/nano-tiny")
-        if folder.is_dir()
-    ),
+    (folder for folder in (_PACKAGE / "assets/nano-tiny", _PACKAGE.parent / "assets/nano-tiny") if folder.is_dir()),
     _PACKAGE.parent / "assets/nano-tiny",
 )
 
@@ -57,9 +53,7 @@ def find_checkpoint(source: "str | Path | None" = None) -> Path:
     if folder.is_file():
         raise CheckpointError(f"{source}: name the checkpoint's folder, not a file in it")
     if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
-        raise CheckpointError(
-            f"{source}: neither a folder, nor a hub id, nor a preset ({', '.join(PRESETS)})"
-        )
+        raise CheckpointError(f"{source}: neither a folder, nor a hub id, nor a preset ({', '.join(PRESETS)})")
     return _download(name, version or None)
 
 
@@ -69,9 +63,7 @@ def _download(name: str, version: str | None) -> Path:
 
     def fetch(offline: bool) -> Path:
         return Path(
-            huggingface_hub.snapshot_download(
-                name, revision=version, allow_patterns=_NEEDED, local_files_only=offline
-            )
+            huggingface_hub.snapshot_download(name, revision=version, allow_patterns=_NEEDED, local_files_only=offline)
         )
 
     try:

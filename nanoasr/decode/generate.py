@@ -32,25 +32,31 @@ class Request:
 
 @dataclass
 class Generated:
-    """Tokens for one request, with the log-probability the model gave each."""
+    """Tokens for one request, with the log-probability the model gave each.
+
+    `steps` counts the forward passes after the prefill that the tokens came from; `drafted` the tokens of guesses
+    that the model was shown (see draft.py), `accepted` those that it would have written itself.
+    """
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
     stop: Stop | None = None
     steps: int = 0
+    drafted: int = 0
+    accepted: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
 
     def add(self, token_id: int, logprob: float, end_ids: frozenset[int], most: int) -> bool:
         """Take a token; True when it was the last."""
-        if token_id in end_ids:
+        if end_ids and token_id in end_ids:
             self.stop = "end"
             self._cut(len(self.ids))
             return True
         self.ids.append(token_id)
         self.logprobs.append(logprob)
-        period = looping(self.ids)
+        period = None if end_ids is None else looping(self.ids)  # None: measuring, so only `most` ends a text
         if period:
             self._cut(len(self.ids) - period[0] * (period[1] - 1))
             self.stop = "repetition"
@@ -60,6 +66,18 @@ class Generated:
 
     def _cut(self, length: int) -> None:
         del self.ids[length:], self.logprobs[length:], self.alternatives[length:]
+
+
+def take(
+    result: Generated, request: Request, token_id: int, logprob: float, end_ids: frozenset[int], most: int
+) -> bool:
+    """Add a request's next token and tell who waits for it; True when it was the last."""
+    done = result.add(token_id, logprob, end_ids, most)
+    if request.on_token and result.stop != "end":
+        request.on_token(token_id)
+    if not done and request.cancelled and request.cancelled():
+        result.stop = "cancelled"
+    return result.stop is not None
 
 
 def looping(ids: list[int]) -> tuple[int, int] | None:
@@ -165,18 +183,13 @@ class _Batch:
         staying = []
         for place, (row, token_id) in enumerate(zip(self.rows, tokens.tolist(), strict=True)):
             result = row.result
-            result.steps += 1
             if top:
                 result.alternatives.append(list(zip(top[0][place], top[1][place], strict=True)))
-            done = result.add(token_id, logprobs[place], self.end_ids, self.sampling.max_tokens)
-            if row.request.on_token and result.stop != "end":
-                row.request.on_token(token_id)
-            if not done and row.request.cancelled and row.request.cancelled():
-                result.stop, done = "cancelled", True
-            if done:
+            if take(result, row.request, token_id, logprobs[place], self.end_ids, self.sampling.max_tokens):
                 result.decode_seconds = time.perf_counter() - row.started
                 yield row.index, result
             else:
+                result.steps += 1
                 staying.append(place)
         if len(staying) < len(self.rows):
             self._keep(staying)
@@ -186,10 +199,12 @@ class _Batch:
         if not self.rows:
             self.cache = self.tokens = None
             self.facts = []
+            self.history = self.history[:0, :0]
             return
         index = mx.array(places)
         self.cache.keep_rows(places)
-        self.tokens, self.history = self.tokens[index], self.history[index]
+        longest = max(len(row.result.ids) for row in self.rows)
+        self.tokens, self.history = self.tokens[index], self.history[index, -longest:]
         self.facts = [fact[index] for fact in self.facts]
 
     def _choose(self, states: mx.array, history: mx.array, rows: list[_Row]) -> tuple[mx.array, list[mx.array]]:
@@ -205,17 +220,18 @@ class _Batch:
 
 
 @mx.compile
-def _logprob(logits: mx.array, tokens: mx.array) -> mx.array:
+def token_logprobs(logits: mx.array, tokens: mx.array) -> mx.array:
+    """Log-probabilities [B] of the chosen tokens [B] under the model's own scores [B, V]."""
     chosen = mx.take_along_axis(logits, tokens[:, None], axis=-1).astype(mx.float32)
     return (chosen - mx.logsumexp(logits.astype(mx.float32), axis=-1, keepdims=True)).squeeze(-1)
 
 
 def _facts(logits: mx.array, tokens: mx.array, top: bool) -> list[mx.array]:
     if not top:
-        return [_logprob(logits, tokens)]
+        return [token_logprobs(logits, tokens)]
     logprobs = log_softmax(logits)
     ids = mx.argsort(-logprobs, axis=-1)[:, :ALTERNATIVES]
-    return [_logprob(logits, tokens), ids, mx.take_along_axis(logprobs, ids, axis=-1)]
+    return [token_logprobs(logits, tokens), ids, mx.take_along_axis(logprobs, ids, axis=-1)]
 
 
 def _random_keys(seed: int) -> Iterator[mx.array]:

@@ -2,12 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import mlx.core as mx
 
 from ..errors import OptionError
 
 Chooser = Callable[[mx.array, mx.array, "mx.array | None"], mx.array]
+_LIMITS = (
+    ("temperature", Real, lambda x: 0 <= x <= 100, "a number from 0 to 100"),
+    ("top_k", Integral, lambda x: x >= 0, "a whole number, 0 or more"),
+    ("top_p", Real, lambda x: 0 < x <= 1, "a number above 0, at most 1"),
+    ("min_p", Real, lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    ("repetition_penalty", Real, lambda x: 0 < x <= 100, "a number above 0, at most 100"),
+    ("repetition_window", Integral, lambda x: x >= 1, "a whole number, 1 or more"),
+    ("no_repeat_ngram", Integral, lambda x: x >= 0, "a whole number, 0 or more"),
+    ("max_tokens", Integral, lambda x: 1 <= x <= 4096, "a whole number from 1 to 4096"),
+    ("seed", (Integral, type(None)), lambda x: x is None or 0 <= x < 2**63, "None or a whole number, 0 or more"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,23 +47,14 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, fits, wanted in (
-            ("temperature", 0 <= self.temperature <= 100, "from 0 to 100"),
-            ("top_k", self.top_k >= 0, "0 or more"),
-            ("top_p", 0 < self.top_p <= 1, "above 0, at most 1"),
-            ("min_p", 0 <= self.min_p <= 1, "from 0 to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty <= 100, "above 0, at most 100"),
-            ("repetition_window", self.repetition_window >= 1, "1 or more"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 or more"),
-            ("max_tokens", 1 <= self.max_tokens <= 4096, "from 1 to 4096"),
-            ("seed", self.seed is None or 0 <= self.seed < 2**63, "None, or 0 or more"),
-        ):
-            if not fits:
-                raise OptionError(f"{name}={getattr(self, name)!r}: must be {wanted}")
+        for name, kind, fits, wanted in _LIMITS:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or not fits(value):
+                raise OptionError(f"{name}={value!r}: must be {wanted}")
 
     @property
     def greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < 1e-6  # dividing by so little overflows, and would draw the likeliest anyway
 
     @property
     def looks_back(self) -> bool:

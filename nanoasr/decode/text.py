@@ -4,14 +4,14 @@ import re
 
 from ..checkpoint.tokenizer import Tokenizer
 
-_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+_UNSPOKEN = re.compile(r"<think>.*?(?:</think>|\Z)|/sil", re.DOTALL)
 _MARKERS = ("<think>", "/sil")
 _BROKEN = "\ufffd"
 
 
 def clean(text: str) -> str:
     """A transcript without `<think>` blocks, `/sil` marks and spare white space."""
-    return " ".join(_THINKING.sub("", text).replace("/sil", " ").split())
+    return " ".join(_UNSPOKEN.sub(" ", text).split())
 
 
 class TextStream:

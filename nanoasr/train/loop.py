@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -222,9 +221,8 @@ class _Training:
             after = update(state, gradient, decayed, rate, keep, number, config.optimizer)
             return after, mx.stack([ctc, text, norm])
 
-        if backend.on_cpu:
-            return step  # compiling takes longer than it saves there
-        return partial(mx.compile, inputs=mx.random.state, outputs=mx.random.state)(step)
+        # Not compiled: on CUDA that took 55 s for every shape of batch, for a step of 0.045 s without it.
+        return step
 
     def _use_best(self) -> None:
         weights = self.state.get("average", self.state["weights"])

@@ -21,8 +21,19 @@ Ruth Ryan Simon Sophia Stephen Steve Teresa Tim Tony Vanessa Walter""".split()
 CITIES = """London Paris Berlin Tokyo Boston Chicago Dallas Denver Seattle Toronto Sydney Madrid Rome Vienna Dublin Oslo Moscow
 Beijing Shanghai Singapore Mumbai Cairo Lisbon Athens Prague Budapest Warsaw Amsterdam Brussels Geneva Houston Miami Atlanta
 Phoenix Portland Austin Detroit Philadelphia Baltimore Montreal Vancouver Melbourne Edinburgh Manchester Liverpool""".split()
-CITIES += ["New York", "San Francisco", "Los Angeles", "Hong Kong", "Las Vegas", "San Diego", "Mexico City", "New Orleans"]
-ROOMS = "kitchen,bedroom,living room,bathroom,garage,hallway,office,basement,dining room,garden,attic,nursery".split(",")
+CITIES += [
+    "New York",
+    "San Francisco",
+    "Los Angeles",
+    "Hong Kong",
+    "Las Vegas",
+    "San Diego",
+    "Mexico City",
+    "New Orleans",
+]
+ROOMS = "kitchen,bedroom,living room,bathroom,garage,hallway,office,basement,dining room,garden,attic,nursery".split(
+    ","
+)
 DEVICES = """lights,fan,heater,television,radio,air conditioner,alarm,music,coffee machine,oven,dishwasher,washing machine,speaker,
 camera,projector,computer,printer,vacuum cleaner,lamp,sprinkler""".replace("\n", "").split(",")
 FOODS = """milk,eggs,bread,butter,cheese,apples,bananas,rice,chicken,coffee,tea,sugar,salt,pepper,tomatoes,potatoes,onions,carrots,
@@ -34,7 +45,9 @@ TASKS = """call the doctor,take out the trash,water the plants,pick up the kids,
 walk the dog,send the report,book a table,renew my passport,clean the kitchen,take my medicine,wash the car,finish my homework,
 reply to the email,check the oven,charge my phone,lock the door,go to the gym,return the library books,call my sister,
 sign the contract,back up my files,prepare the slides,buy a train ticket""".replace("\n", "").split(",")
-EVENTS = "meeting,appointment,lunch,dinner,party,interview,flight,concert,class,game,wedding,phone call,exam,conference".split(",")
+EVENTS = "meeting,appointment,lunch,dinner,party,interview,flight,concert,class,game,wedding,phone call,exam,conference".split(
+    ","
+)
 COLORS = "red,green,blue,yellow,orange,purple,white,black,pink,brown,gray,warm white".split(",")
 UNITS = "miles,kilometers,meters,feet,inches,pounds,kilograms,grams,ounces,gallons,liters,degrees,cups,acres,tons,watts,volts,seconds".split(",")  # fmt: skip
 FIXED = """hello|hello world|hi there|hey there|good morning|good afternoon|good evening|good night|goodbye|bye bye|see you later|
@@ -120,7 +133,9 @@ def _phone(rng):
     zero = rng.choice(["zero", "zero", "oh"])
     say = lambda n: " ".join(rng.choice([zero, *DIGITS[1:]]) for _ in range(n))  # noqa: E731
     groups = rng.choice([(3, 4), (3, 3, 4), (4, 3, 3), (2, 2, 2, 2), (5, 6), (3, 3, 2, 2)])
-    lead = rng.choice(["", "", "", "my number is ", "call ", "dial ", "the number is ", "you can reach me at ", "please call "])
+    lead = rng.choice(
+        ["", "", "", "my number is ", "call ", "dial ", "the number is ", "you can reach me at ", "please call "]
+    )
     return lead + ", ".join(say(n) for n in groups) + rng.choice(["", "", "", "", f", extension {say(3)}", " please"])
 
 
@@ -173,7 +188,13 @@ def _date(rng):
 def _time_of_day(rng):
     hour, minute = rng.randint(1, 12), rng.choice([rng.randint(0, 59), rng.randrange(0, 60, 5)])
     h = cardinal(hour)
-    past = cardinal(minute) if minute >= 10 else f"oh {DIGITS[minute]}" if minute else rng.choice(["o'clock", "o'clock", "hundred hours"])
+    past = (
+        cardinal(minute)
+        if minute >= 10
+        else f"oh {DIGITS[minute]}"
+        if minute
+        else rng.choice(["o'clock", "o'clock", "hundred hours"])
+    )
     half = rng.choice(["ay m", "p m", "in the morning", "in the afternoon", "in the evening", "at night"])
     return rng.choice([
         f"{h} {past}", f"{h} {past}", f"{h} {past} {half}" if minute else f"{h} {half}", f"half past {h}", f"quarter past {h}",
@@ -192,7 +213,10 @@ def _time(rng):
 
 
 def _price(rng):
-    dollars, cents = rng.choice([rng.randint(1, 100), rng.randint(1, 2000), rng.randrange(10, 1000, 10)]), rng.choice([99, 95, 50, 25, rng.randint(1, 99)])
+    dollars, cents = (
+        rng.choice([rng.randint(1, 100), rng.randint(1, 2000), rng.randrange(10, 1000, 10)]),
+        rng.choice([99, 95, 50, 25, rng.randint(1, 99)]),
+    )
     money = rng.choice([
         f"{cardinal(dollars)} dollars", f"{cardinal(dollars)} dollars and {cardinal(cents)} cents", f"{cardinal(cents)} cents",
         f"{cardinal(rng.randint(1, 99))} {cardinal(max(10, cents))}", f"{cardinal(dollars)} euros", f"{cardinal(dollars)} pounds",
@@ -219,7 +243,9 @@ def _letters(rng):
         start = rng.randrange(0, 20)
         return ", ".join(LETTERS[start : start + rng.randint(3, 8)])
     mixed = [rng.choice([*LETTERS, *DIGITS]) for _ in range(rng.randint(2, 7))]
-    return rng.choice(["", "", "flight ", "the code is ", "license plate ", "room ", "section ", "my password is "]) + ", ".join(mixed)
+    return rng.choice(
+        ["", "", "flight ", "the code is ", "license plate ", "room ", "section ", "my password is "]
+    ) + ", ".join(mixed)
 
 
 def _command(rng):

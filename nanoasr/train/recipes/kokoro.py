@@ -222,7 +222,9 @@ class Kokoro:
         turns = (pitch * torch.arange(1, 10, device=pitch.device)[:, None] / 24000) % 1.0
         phase = turns.cumsum(-1) * (2 * math.pi * 300)
         waves = F.interpolate(phase, scale_factor=300.0, mode="linear", align_corners=False).sin() * 0.1
-        waves = waves * (pitch > 10).repeat_interleave(300, -1)
+        voiced = (pitch > 10).repeat_interleave(300, -1)
+        noise = torch.randn_like(waves) * torch.where(voiced, 0.003, 0.1 / 3)  # the ONNX export dropped it
+        waves = torch.where(voiced, waves, 0.0) + noise
         g = "decoder.decoder.generator.m_source.l_linear."
         signal = (waves.mT @ self.w[g + "weight"] + self.w[g + "bias"]).tanh()[..., 0]
         spectrum = torch.stft(signal, 20, 5, window=self.window, center=True, pad_mode="reflect", return_complex=True)

@@ -1,9 +1,10 @@
 """Adds Kokoro's phonemes to the lines of text.py.
 
-    python phonemes.py LINES.jsonl OUT.jsonl [--seed 1]
+    python phonemes.py LINES.jsonl OUT.jsonl [--seed 1] [--plain]
 
-Needs `phonemizer-fork` and `espeakng-loader`. A fifth of the lines get a British reading. espeak's phonemes are written
-the way Kokoro was trained on English: one letter for a diphthong or an affricate, T for a flapped t.
+Needs `phonemizer-fork` and `espeakng-loader`. Three readings are mixed for variety (--plain: only the first): American
+as espeak writes it, American in the spelling that Kokoro was trained on (one letter for a diphthong or an affricate, T
+for a flapped t), and British.
 """
 
 import argparse
@@ -18,20 +19,17 @@ from phonemizer.backend.espeak.wrapper import EspeakWrapper
 EspeakWrapper.set_library(espeakng_loader.get_library_path())
 EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
 
-SHARED = [("tʃ", "ʧ"), ("dʒ", "ʤ"), ("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("ɐ", "ə"), ("r", "ɹ"), ("e", "A"), ("ʔ", "t")]  # fmt: skip
-AMERICAN = [*SHARED, ("oʊ", "O"), ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɚ", "əɹ"), ("ɾ", "T"), ("əl", "ᵊl"), ("ː", ""), ("o", "ɔ")]
-BRITISH = [("eə", "ɛː"), *SHARED, ("əʊ", "Q"), ("iə", "ɪə"), ("ɾ", "t"), ("əl", "ᵊl")]
+KOKORO = [("tʃ", "ʧ"), ("dʒ", "ʤ"), ("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("ɐ", "ə"), ("r", "ɹ"), ("e", "A"), ("ʔ", "t"),
+          ("oʊ", "O"), ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɚ", "əɹ"), ("ɾ", "T"), ("əl", "ᵊl"), ("ː", ""), ("o", "ɔ")]  # fmt: skip
+READINGS = {"american": ("en-us", []), "kokoro": ("en-us", KOKORO), "british": ("en-gb", [])}
 
 
-def phonemize(lines: list[str], dialect: str) -> list[str]:
-    backend = EspeakBackend(dialect, preserve_punctuation=True, with_stress=True)
-    rules = AMERICAN if dialect == "en-us" else BRITISH
-    out = []
-    for phonemes in backend.phonemize(lines):
-        for espeak, kokoro in rules:
-            phonemes = phonemes.replace(espeak, kokoro)
-        out.append(phonemes.strip())
-    return out
+def phonemize(lines: list[str], reading: str) -> list[str]:
+    dialect, rules = READINGS[reading]
+    spelled = EspeakBackend(dialect, preserve_punctuation=True, with_stress=True).phonemize(lines)
+    for espeak, kokoro in rules:
+        spelled = [phonemes.replace(espeak, kokoro) for phonemes in spelled]
+    return [phonemes.strip() for phonemes in spelled]
 
 
 def main() -> None:
@@ -39,14 +37,14 @@ def main() -> None:
     parser.add_argument("lines", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--british", type=float, default=0.2)
+    parser.add_argument("--plain", action="store_true")
     args = parser.parse_args()
     rows = [json.loads(line) for line in args.lines.open(encoding="utf-8")]
     rng = random.Random(args.seed)
-    dialects = ["en-gb" if rng.random() < args.british else "en-us" for _ in rows]
-    for dialect in ("en-us", "en-gb"):
-        chosen = [row for row, d in zip(rows, dialects, strict=True) if d == dialect]
-        for row, phonemes in zip(chosen, phonemize([row["spoken"] for row in chosen], dialect) if chosen else [], strict=True):
+    readings = ["american" if args.plain else rng.choices([*READINGS], [55, 25, 20])[0] for _ in rows]
+    for reading in set(readings):
+        chosen = [row for row, r in zip(rows, readings, strict=True) if r == reading]
+        for row, phonemes in zip(chosen, phonemize([row["spoken"] for row in chosen], reading), strict=True):
             row["phonemes"] = phonemes
     with args.out.open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

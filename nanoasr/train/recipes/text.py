@@ -23,12 +23,27 @@ PACKAGES = ["wordnet-base", "dict-devil", "dict-jargon", "bible-kjv", "bible-kjv
 EVAL_LINES = 150
 # The references of the real recordings that the checkpoint is measured on: never trained on.
 RESERVED = """in eighteen thirteen|ask not what your country|mister john dashwood had then leisure|cold hearted and rather selfish"""
-SPOKEN_AS = {"Mr.": "Mister", "Mrs.": "Missus", "Dr.": "Doctor", "vs.": "versus", "etc.": "et cetera", "&": "and", "%": " percent"}
+SPOKEN_AS = {
+    "Mr.": "Mister",
+    "Mrs.": "Missus",
+    "Dr.": "Doctor",
+    "vs.": "versus",
+    "etc.": "et cetera",
+    "&": "and",
+    "%": " percent",
+}
 
 
 def normalize(spoken: str) -> str | None:
     """Lower-case words and apostrophes only, or None where something has no sure reading (digits, acronyms, symbols)."""
-    text = spoken.replace("’", "'").replace("‘", "'").replace("—", " ").replace("–", " ").replace("-", " ").replace("...", " ")
+    text = (
+        spoken.replace("’", "'")
+        .replace("‘", "'")
+        .replace("—", " ")
+        .replace("–", " ")
+        .replace("-", " ")
+        .replace("...", " ")
+    )
     text = re.sub(r"[.,;:!?\"`()]", " ", text).lower()
     text = re.sub(r"(^|\s)'+|'+(?=\s|$)", " ", text)
     text = " ".join(text.split())
@@ -47,9 +62,10 @@ def readable(line: str) -> str | None:
     return line if line and line.isascii() and normalize(line) else None
 
 
-def download(folder: Path) -> None:
+def download(folder: Path, packages: list[str]) -> None:
+    """Debian packages, unpacked without root into a folder each."""
     folder.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
+    for package in packages:
         if not (folder / package).exists():
             subprocess.run(["apt-get", "download", package], cwd=folder, check=True, stdout=subprocess.DEVNULL)
             deb = next(folder.glob(package + "_*.deb"))
@@ -96,7 +112,7 @@ def bible(folder: Path) -> list[str]:
 
 
 def natural_lines(folder: Path, rng: random.Random) -> dict[str, list[str]]:
-    download(folder)
+    download(folder, PACKAGES)
     examples, definitions = wordnet(folder)
     sources = {
         "example": examples,
@@ -162,7 +178,10 @@ def main() -> None:
         rows.append(_row(spoken, kind))
     rng.shuffle(rows)
     write(args.out / "train.jsonl", rows)
-    print({kind: sum(r["kind"] == kind for r in rows) for kind in {r["kind"] for r in rows}}, {k: len(v) for k, v in kept.items()})
+    print(
+        {kind: sum(r["kind"] == kind for r in rows) for kind in {r["kind"] for r in rows}},
+        {k: len(v) for k, v in kept.items()},
+    )
 
 
 def _sentence(line: str) -> str:

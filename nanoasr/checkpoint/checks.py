@@ -1,0 +1,54 @@
+"""Whether a checkpoint's config can be true, asked before anything is built from it."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..features import FEATURE_SIZE, LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
+from ..model.config import ModelConfig
+
+
+def check_front_end(settings: dict, folder: Path) -> None:
+    """There is one front end; a checkpoint that was trained on another would hear nonsense."""
+    ours = {"fs": SAMPLE_RATE, "n_mels": MEL_BINS, "lfr_m": LFR_WINDOW, "lfr_n": LFR_SHIFT, "frame_length": 25}
+    for name, value in (ours | {"frame_shift": 10, "window": "hamming"}).items():
+        if settings.get(name, value) != value:
+            raise CheckpointError(f"{folder}: needs features with {name} = {settings[name]!r}; only {value!r} is known")
+
+
+def check_sizes(config: Any, folder: Path) -> None:
+    """Sizes come from a stranger's file: none may be absurd enough to build a network that fills the memory."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            check_sizes(value, folder)
+            continue
+        if field.type is int:
+            most = 512 if "layer" in field.name or "blocks" in field.name else 2**20
+            least = 0 if field.name in ("tp_blocks", "n_layer", "blank_id") else 1
+            possible = type(value) is int and least <= value <= most
+        else:
+            possible = field.type is not float or (type(value) in (int, float) and 0 <= value < 1e12)
+        if not possible or (field.type is bool and type(value) is not bool):
+            raise CheckpointError(f"{folder}: its config says {field.name} = {value!r}, which cannot be")
+
+
+def check_relations(config: ModelConfig, folder: Path) -> None:
+    encoder, adaptor, llm, ctc = config.encoder, config.adaptor, config.llm, config.ctc
+    decoders = [adaptor, ctc.decoder] if ctc else [adaptor]
+    for holds, rule in (
+        (encoder.input_size == FEATURE_SIZE, f"the encoder takes features of {FEATURE_SIZE} numbers"),
+        (encoder.output_size % encoder.attention_heads == 0, "output_size is a multiple of attention_heads"),
+        (encoder.kernel_size % 2 == 1, "kernel_size is odd"),
+        (all(d.llm_dim % d.attention_heads == 0 for d in decoders), "llm_dim is a multiple of attention_heads"),
+        (all(d.encoder_dim == encoder.output_size for d in decoders), "encoder_dim is the encoder's output_size"),
+        (adaptor.llm_dim == llm.hidden_size, "llm_dim is the LLM's hidden_size"),
+        (llm.num_attention_heads % llm.num_key_value_heads == 0, "attention heads are a multiple of key-value heads"),
+        (llm.head_dim % 2 == 0, "head_dim is even"),
+        (llm.num_attention_heads * llm.head_dim <= 2**20, "attention heads times head_dim are below a million"),
+        (all(d.encoder_dim * d.downsample_rate <= 2**20 for d in decoders), "stacked frames are below a million"),
+        (ctc is None or ctc.blank_id < ctc.vocab_size, "blank_id is below ctc_vocab_size"),
+    ):
+        if not holds:
+            raise CheckpointError(f"{folder}: its config breaks the rule that {rule}")

@@ -1,0 +1,118 @@
+"""When each piece of a text was said, by the CTC branch's probabilities of its units in every frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..checkpoint.ctc_tokens import CTCTokens
+
+FRAME_SECONDS = 0.06
+# LFR frame i is centred on filterbank frame 6 i, and that on the middle of its 25 ms
+_CENTRE = 0.0125
+# CTC says a unit in a frame or two and is blank for the rest of it: its end is at most this much later
+_LINGER = 0.24
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The frames of one unit, `end` not included, and how sure of it the model was: its best frame's probability."""
+
+    start: int
+    end: int
+    confidence: float
+
+
+def align(logprobs: np.ndarray, targets: Sequence[int], blank: int) -> list[Aligned] | None:
+    """The likeliest frames of every target in log-probabilities [T, V]; None where they do not fit."""
+    frames, count = len(logprobs), len(targets)
+    if not count:
+        return []
+    if count > frames:
+        return None
+    states = np.full(2 * count + 1, blank)
+    states[1::2] = targets
+    may_skip = np.zeros(len(states), bool)
+    may_skip[3::2] = states[3::2] != states[1:-2:2]
+    emissions = logprobs[:, states].astype(np.float64)
+    score = np.full(len(states), -np.inf)
+    score[:2] = emissions[0, :2]
+    came_from = np.zeros((frames, len(states)), np.int8)
+    for frame in range(1, frames):
+        ways = np.full((3, len(states)), -np.inf)
+        ways[0] = score
+        ways[1, 1:] = score[:-1]
+        ways[2, 2:] = np.where(may_skip[2:], score[:-2], -np.inf)
+        came_from[frame] = ways.argmax(axis=0)
+        score = ways.max(axis=0) + emissions[frame]
+    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
+    if not np.isfinite(score[state]):
+        return None
+    path = np.zeros(frames, int)
+    for frame in range(frames - 1, -1, -1):
+        path[frame] = state
+        state -= came_from[frame, state]
+    found = []
+    for unit in range(count):
+        where = np.flatnonzero(path == 2 * unit + 1)
+        best = float(np.exp(emissions[where, 2 * unit + 1].max()))
+        found.append(Aligned(int(where[0]), int(where[-1]) + 1, best))
+    return found
+
+
+def token_times(
+    token_texts: Sequence[str],
+    text: str,
+    logprobs: np.ndarray,
+    units: CTCTokens,
+    blank: int,
+    offset: float = 0.0,
+) -> list[tuple[float, float, float] | None]:
+    """(start, end, confidence) of each token, in seconds from `offset`; None for tokens without text of their own.
+
+    `text` is what the tokens wrote, up to white space and marks that were taken out of it.
+    """
+    nothing: list[tuple[float, float, float] | None] = [None] * len(token_texts)
+    pieces = units.pieces(text)
+    aligned = align(logprobs, [piece.id for piece in pieces], blank)
+    if not aligned:
+        return nothing
+    owners = _owners(token_texts, text)
+    if owners is None:
+        return nothing
+    last = len(logprobs) * FRAME_SECONDS
+    starts = [max(0.0, (unit.start - 0.5) * FRAME_SECONDS + _CENTRE) for unit in aligned]
+    ends = [(unit.end - 0.5) * FRAME_SECONDS + _CENTRE for unit in aligned]
+    ends = [min(end + _LINGER, *starts[i + 1 : i + 2], last) for i, end in enumerate(ends)]
+    spans: dict[int, list[int]] = {}
+    for i, piece in enumerate(pieces):
+        for token in {owners[char] for char in range(piece.start, piece.end)} - {None}:
+            spans.setdefault(token, []).append(i)
+    return [
+        (
+            offset + starts[spans[token][0]],
+            offset + max(ends[spans[token][-1]], starts[spans[token][0]]),
+            min(aligned[i].confidence for i in spans[token]),
+        )
+        if token in spans
+        else None
+        for token in range(len(token_texts))
+    ]
+
+
+def _owners(token_texts: Sequence[str], text: str) -> list[int | None] | None:
+    """Which token wrote each character of `text` (None: white space); None if they did not write it."""
+    written = [(char, token) for token, piece in enumerate(token_texts) for char in piece if not char.isspace()]
+    owners: list[int | None] = []
+    place = 0
+    for char in text:
+        if char.isspace():
+            owners.append(None)
+            continue
+        while place < len(written) and written[place][0] != char:  # part of a mark that was taken out
+            place += 1
+        if place == len(written):
+            return None
+        owners.append(written[place][1])
+        place += 1
+    return owners

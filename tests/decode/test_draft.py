@@ -1,0 +1,234 @@
+"""Drafted decoding gives plain greedy decoding's result, whatever the draft, in fewer steps."""
+
+from functools import cache
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from nanoasr.checkpoint.load import load_checkpoint
+from nanoasr.decode.draft import generate_drafted
+from nanoasr.decode.generate import Generated, Request, generate
+from nanoasr.decode.sampling import Sampling
+
+PARITY = Path(__file__).parents[1] / "parity"
+EXPECTED = np.load(PARITY / "expected.npz")
+LOOPS = frozenset()  # no token ends the text, so that it goes on until it loops
+PROMPTS = [f"{case}.{rate}" for case in ("plain", "english_hotwords_no_itn") for rate in ("low", "full")]
+LONG, LONG_END = "english_hotwords_no_itn.low", frozenset({165})  # a text of 47 tokens, without a loop
+
+prompts = st.sampled_from(PROMPTS)
+ids = st.integers(0, 424)
+lookups = st.integers(0, 4)
+quick = settings(max_examples=20, deadline=None, derandomize=True)
+
+
+@cache
+def model():
+    return load_checkpoint(str(PARITY / "official"), dtype="float32").model
+
+
+@cache
+def embeddings(prompt: str) -> mx.array:
+    audio = mx.array(EXPECTED["adapted"])
+    if prompt.endswith("low"):
+        audio = audio[: int(EXPECTED["low_rate_tokens"])]
+    before, after = (model().llm.embed(mx.array(EXPECTED[f"{prompt}.{part}"])) for part in ("prefix", "suffix"))
+    return mx.concatenate([before, audio, after])
+
+
+@cache
+def strange_sounds(seed: int) -> mx.array:
+    """A prompt around audio embeddings that no recording gives: another text for every seed."""
+    x = np.random.default_rng(seed).normal(size=(1 + seed % 20, 96)).astype(np.float32)
+    before, after = (model().llm.embed(mx.array(EXPECTED[f"plain.low.{part}"])) for part in ("prefix", "suffix"))
+    return mx.concatenate([before, mx.array(x * EXPECTED["adapted"].std()), after])
+
+
+def plain(x: mx.array, sampling: Sampling = Sampling(), end_ids: frozenset[int] = LOOPS) -> Generated:  # noqa: B008
+    [(_, result)] = generate(model(), [Request(x)], sampling, end_ids, alternatives=True)
+    return result
+
+
+plain_of = cache(lambda prompt, end_ids=LOOPS: plain(embeddings(prompt), end_ids=end_ids))
+
+
+def drafted(x: mx.array, draft=(), sampling=Sampling(), end_ids=LOOPS, **options) -> Generated:  # noqa: B008
+    return generate_drafted(model(), Request(x), sampling, end_ids, draft, **options)
+
+
+def assert_same(found: Generated, wanted: Generated) -> None:
+    assert (found.ids, found.stop) == (wanted.ids, wanted.stop)
+    np.testing.assert_allclose(found.logprobs, wanted.logprobs, atol=1e-4)
+
+
+def is_decided(result: Generated) -> bool:
+    """Whether rounding could not have changed any of the choices."""
+    return all(likeliest[0][1] - likeliest[1][1] > 1e-5 for likeliest in result.alternatives)
+
+
+def with_an_error(text: list[int], place: int) -> list[int]:
+    return text[:place] + [(text[place] + 1) % 425] + text[place + 1 :]
+
+
+@quick
+@given(prompts, st.lists(ids, max_size=40), lookups)
+def test_a_random_draft_changes_nothing(prompt, draft, lookup):
+    assert_same(drafted(embeddings(prompt), draft, lookup=lookup), plain_of(prompt))
+
+
+@quick
+@given(prompts, st.data(), lookups)
+def test_a_draft_with_errors_changes_nothing(prompt, data, lookup):
+    draft = plain_of(prompt).ids.copy()
+    for _ in range(data.draw(st.integers(0, 4), label="errors")):
+        place = data.draw(st.integers(0, len(draft)), label="place")
+        gone = data.draw(st.integers(0, 2), label="tokens taken out")
+        draft[place : place + gone] = data.draw(st.lists(ids, max_size=2), label="tokens put in")
+    assert_same(drafted(embeddings(prompt), draft, lookup=lookup), plain_of(prompt))
+
+
+@quick
+@given(st.integers(0, 1000), st.sampled_from(["empty", "right", "cut short", "with an error", "of another text"]))
+def test_other_texts_come_out_the_same_too(seed, kind):
+    x = strange_sounds(seed)
+    wanted = plain(x)
+    assume(is_decided(wanted))
+    draft = {
+        "empty": [],
+        "right": wanted.ids,
+        "cut short": wanted.ids[: len(wanted.ids) // 2],
+        "with an error": with_an_error(wanted.ids, len(wanted.ids) // 3),
+        "of another text": plain_of(LONG).ids,
+    }[kind]
+    assert_same(drafted(x, draft), wanted)
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_a_right_draft_takes_at_most_a_third_of_the_steps(prompt):
+    wanted = plain_of(prompt)
+    found = drafted(embeddings(prompt), wanted.ids)
+    assert_same(found, wanted)
+    assert wanted.steps >= 3 * found.steps
+
+
+def test_a_right_draft_of_a_text_that_ends_takes_no_step_at_all():
+    wanted = plain_of(LONG, LONG_END)
+    found = drafted(embeddings(LONG), wanted.ids, end_ids=LONG_END)
+    assert_same(found, wanted)
+    assert (wanted.stop, wanted.steps, found.steps) == ("end", 47, 0)
+    assert found.drafted == found.accepted == 47
+
+
+@pytest.mark.parametrize("place", [0, 10, 30, 45])
+def test_a_draft_with_one_wrong_token_takes_a_handful_of_steps(place):
+    wanted = plain_of(LONG, LONG_END)
+    found = drafted(embeddings(LONG), with_an_error(wanted.ids, place), end_ids=LONG_END)
+    assert_same(found, wanted)
+    assert found.steps <= 5
+    assert found.accepted >= 40
+
+
+@pytest.mark.parametrize("place", [5, 25])
+def test_a_draft_that_lacks_or_adds_a_token_is_joined_again(place):
+    wanted = plain_of(LONG, LONG_END)
+    right = wanted.ids
+    for draft in (right[:place] + right[place + 1 :], [*right[:place], 7, *right[place:]]):
+        found = drafted(embeddings(LONG), draft, end_ids=LONG_END)
+        assert_same(found, wanted)
+        assert found.steps <= 8
+
+
+def test_without_a_draft_what_was_said_before_is_guessed_again():
+    wanted = plain_of(LONG)
+    found = drafted(embeddings(LONG))
+    assert_same(found, wanted)
+    assert found.steps < wanted.steps
+    assert found.accepted > 0
+
+
+def test_without_draft_and_look_up_it_goes_step_by_step():
+    wanted = plain_of(LONG)
+    found = drafted(embeddings(LONG), lookup=0)
+    assert_same(found, wanted)
+    assert (found.steps, found.drafted, found.accepted) == (wanted.steps, 0, 0)
+
+
+def test_a_draft_longer_than_one_pass_is_used_to_its_end():
+    sampling = Sampling(no_repeat_ngram=2, max_tokens=200)
+    wanted = plain(embeddings(LONG), sampling)
+    assert len(wanted.ids) == 200
+    found = drafted(embeddings(LONG), wanted.ids, sampling)
+    assert_same(found, wanted)
+    assert found.steps == 1
+
+
+def test_loops_are_cut_as_without_a_draft():
+    wanted = plain_of("plain.low")
+    assert wanted.stop == "repetition"
+    assert_same(drafted(embeddings("plain.low"), wanted.ids + wanted.ids[-1:] * 40), wanted)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 47])
+def test_max_tokens_is_kept_to_the_token(most):
+    sampling = Sampling(max_tokens=most)
+    found = drafted(embeddings(LONG), plain_of(LONG).ids, sampling)
+    assert_same(found, plain(embeddings(LONG), sampling))
+    assert (len(found.ids), found.stop, found.steps, found.drafted) == (most, "length", 0, most - 1)
+
+
+def test_an_end_token_in_the_draft_does_not_end_the_text():
+    wanted = plain_of(LONG, LONG_END)
+    assert_same(drafted(embeddings(LONG), [*wanted.ids[:5], 165, *wanted.ids[5:]], end_ids=LONG_END), wanted)
+
+
+def test_ids_that_the_model_does_not_have_are_harmless_in_a_draft():
+    wanted = plain_of(LONG, LONG_END)
+    for stranger in (-1, 425, 10**12):
+        assert_same(drafted(embeddings(LONG), [*wanted.ids[:5], stranger], end_ids=LONG_END), wanted)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(repetition_penalty=1.3, max_tokens=40),
+        Sampling(repetition_penalty=1.2, repetition_window=5, max_tokens=40),
+        Sampling(no_repeat_ngram=1, max_tokens=40),
+        Sampling(no_repeat_ngram=3, max_tokens=40),
+        Sampling(repetition_penalty=1.1, no_repeat_ngram=4, max_tokens=40),
+    ],
+)
+@pytest.mark.parametrize("prompt", ["plain.full", "english_hotwords_no_itn.full"])
+def test_penalties_for_repeats_are_kept_with_right_and_wrong_drafts(sampling, prompt):
+    x = embeddings(prompt)
+    wanted = plain(x, sampling)
+    for draft in ([], wanted.ids, with_an_error(wanted.ids, 8), plain_of(prompt).ids):
+        assert_same(drafted(x, draft, sampling), wanted)
+
+
+def test_random_sampling_is_that_of_generate_and_shows_the_model_no_draft():
+    sampling = Sampling(temperature=1.0, max_tokens=20)
+    request = Request(embeddings(LONG), seed=3)
+    [(_, wanted)] = generate(model(), [request], sampling, LOOPS)
+    found = generate_drafted(model(), request, sampling, LOOPS, wanted.ids)
+    assert found.ids == wanted.ids
+    assert found.drafted == 0
+
+
+def test_tokens_are_told_one_by_one_in_order():
+    told = []
+    wanted = plain_of(LONG, LONG_END)
+    request = Request(embeddings(LONG), on_token=told.append)
+    generate_drafted(model(), request, Sampling(), LONG_END, with_an_error(wanted.ids, 20))
+    assert told == wanted.ids
+
+
+def test_cancelling_ends_within_an_accepted_draft():
+    told = []
+    wanted = plain_of(LONG, LONG_END)
+    request = Request(embeddings(LONG), on_token=told.append, cancelled=lambda: len(told) == 12)
+    found = generate_drafted(model(), request, Sampling(), LONG_END, wanted.ids)
+    assert (found.ids, found.stop) == (wanted.ids[:12], "cancelled")

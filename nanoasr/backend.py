@@ -3,14 +3,16 @@
 Import this before `mlx.core`: on a Linux CPU the BLAS must be in the process before MLX is.
 """
 
+import atexit
 import ctypes
 import os
+import queue
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,8 +109,26 @@ def peak_memory() -> int:
 
 # MLX streams belong to threads (since 0.31.2): an array left lazy on one thread cannot be evaluated on
 # another. So all model work, loading included, runs on this thread, and what leaves it is evaluated.
-_worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nanoasr")
+_jobs: "queue.SimpleQueue[Callable[[], None] | None]" = queue.SimpleQueue()
 _on_worker = threading.local()
+
+
+def _work() -> None:
+    _on_worker.here = True
+    while (job := _jobs.get()) is not None:
+        job()
+        del job  # it holds arrays
+    mx.clear_streams()  # MLX wants each thread to do this before it ends: without, exits now and then abort
+
+
+_worker = threading.Thread(target=_work, name="nanoasr", daemon=True)
+_worker.start()
+
+
+@atexit.register
+def _finish() -> None:
+    _jobs.put(None)
+    _worker.join()
 
 
 def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Result]":
@@ -116,12 +136,18 @@ def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Re
 
     Work is done in the order it came. Keep each piece short (a segment, a batch): other callers wait for it.
     """
+    future: Future[Result] = Future()
 
-    def marked() -> Result:
-        _on_worker.here = True
-        return work(*args, **kwargs)
+    def job() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(work(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
 
-    return _worker.submit(marked)
+    _jobs.put(job)
+    return future
 
 
 def run(work: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

@@ -121,7 +121,7 @@ class Recognizer:
         text without being decoded.
         """
         wish = self._wish(language, hotwords, itn, sampling, timestamps, alternatives)
-        size = 1 if on_token else batch_size or (4 if backend.on_cpu else 8)
+        size = 1 if on_token else batch_size or (1 if backend.on_cpu else 8)
         start = time.perf_counter()
         recordings = read_ahead([audio], sample_rate, _vad_options(vad), max_seconds, workers=1)
         listeners = Listeners(on_token, on_segment, on_progress, cancelled)

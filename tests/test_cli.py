@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import PARITY
+from conftest import PARITY, SPEECH
 
 import nanoasr
 from nanoasr import cli
@@ -86,6 +86,13 @@ def test_one_recording_prints_its_text(speech, wanted, capsys):
     assert wanted.text
     assert transcribe(speech) == 0
     assert capsys.readouterr() == (f"{wanted.text}\n", "")
+
+
+def test_a_real_recording_gives_a_transcript_of_its_length(capsys):
+    assert transcribe(SPEECH / "LJ002-0020.wav", "--format", "json") == 0
+    said = nanoasr.Transcript.from_json(capsys.readouterr().out)
+    assert (said.name, round(said.duration, 2)) == ("LJ002-0020.wav", 1.54)
+    assert len(said.tokens) > 0
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt", "tsv"])

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class CTCTokens:
     def _merge(self, word: bytes) -> list[bytes]:
         parts = [word[i : i + 1] for i in range(len(word))]
         while len(parts) > 1:
-            ranks = [self._ranks.get(a + b, len(self._ranks)) for a, b in zip(parts, parts[1:], strict=False)]
+            ranks = [self._ranks.get(a + b, len(self._ranks)) for a, b in itertools.pairwise(parts)]
             place = min(range(len(ranks)), key=ranks.__getitem__)
             if ranks[place] == len(self._ranks):
                 break

@@ -109,26 +109,26 @@ def peak_memory() -> int:
 
 # MLX streams belong to threads (since 0.31.2): an array left lazy on one thread cannot be evaluated on
 # another. So all model work, loading included, runs on this thread, and what leaves it is evaluated.
-_jobs: "queue.SimpleQueue[Callable[[], None] | None]" = queue.SimpleQueue()
+_jobs: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
 _on_worker = threading.local()
 
 
 def _work() -> None:
     _on_worker.here = True
-    while (job := _jobs.get()) is not None:
+    while True:
+        job = _jobs.get()
         job()
         del job  # it holds arrays
-    mx.clear_streams()  # MLX wants each thread to do this before it ends: without, exits now and then abort
 
 
-_worker = threading.Thread(target=_work, name="nanoasr", daemon=True)
-_worker.start()
+# The thread never ends: what MLX keeps for each thread is destroyed with it, and if that happens while Python
+# shuts down, the process aborts. A daemon that waits is left alone.
+threading.Thread(target=_work, name="nanoasr", daemon=True).start()
 
 
 @atexit.register
-def _finish() -> None:
-    _jobs.put(None)
-    _worker.join()
+def _let_the_worker_finish() -> None:
+    submit(mx.clear_streams).result()
 
 
 def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Result]":

@@ -1,0 +1,195 @@
+"""Results as HTML. Everything that comes from a model, a file or a visitor is escaped here."""
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+
+from ..info import Info
+from ..plots import stage_seconds
+from ..results import Segment, Timings, Token, Transcript
+
+_MOST_TOKENS = 4000  # more than this would make the page slow; the downloads have them all
+
+
+def message(text: str, kind: str = "info") -> str:
+    """A sentence for the visitor. kind: info, done, warning or error."""
+    role = "alert" if kind == "error" else "status"
+    return f'<div class="message {kind}" role="{role}">{escape(text)}</div>'
+
+
+def progress(text: str, share: float | None) -> str:
+    """A sentence with a bar; `share` None where nobody knows how far it is."""
+    value = "" if share is None else f' value="{min(max(share, 0.0), 1.0):.4f}"'
+    return (
+        f'<div class="message info" role="status"><span>{escape(text)}</span><progress max="1"{value}></progress></div>'
+    )
+
+
+def tokens(transcript: Transcript) -> str:
+    """The tokens, the darker the less sure the model was; what else it weighed shows on hover, focus or tap."""
+    found = transcript.tokens
+    if not found:
+        return ""
+    pieces = "".join(_token(token) for token in found[:_MOST_TOKENS])
+    left_out = f"<p>… and {len(found) - _MOST_TOKENS} more, in the JSON file</p>" if len(found) > _MOST_TOKENS else ""
+    return (
+        '<div class="legend"><span>Every token the model wrote. Sure</span><i class="scale"></i>'
+        "<span>unsure. Point at one to see what else it weighed.</span></div>"
+        f'<div class="tokens">{pieces}</div>{left_out}'
+    )
+
+
+def _token(token: Token) -> str:
+    share = _probability(token.logprob)
+    lines = [f"{visible(token.text)}   {share:.1%}   id {token.id}"]
+    if token.start is not None and token.end is not None:
+        lines.append(f"{token.start:.2f}–{token.end:.2f} s")
+    if token.alternatives:
+        lines.append("weighed:")
+        lines += [_alternative(other.text, other.logprob, other.id == token.id) for other in token.alternatives]
+    tip = escape("\n".join(lines))
+    timed = token.start is not None and token.end is not None
+    play = f' data-start="{token.start:.3f}" data-end="{token.end:.3f}"' if timed else ""
+    attributes = f'class="token" tabindex="0" style="--p:{share:.3f}" data-tip="{tip}"{play}'
+    return f"<span {attributes}>{escape(_shown(token.text))}</span>"
+
+
+def _alternative(text: str, logprob: float, chosen: bool) -> str:
+    share = _probability(logprob)
+    bar = "█" * round(share * 12) or "▏"
+    return f"{'▸' if chosen else ' '} {share:6.1%}  {visible(text)}  {bar}"
+
+
+def _probability(logprob: float) -> float:
+    return min(math.exp(logprob), 1.0) if math.isfinite(logprob) else 0.0
+
+
+def segments(transcript: Transcript) -> str:
+    """The segments, each a button that plays it."""
+    if not transcript.segments:
+        return ""
+    items = "".join(_segment(segment) for segment in transcript.segments)
+    return f'<div class="legend"><span>Click a segment to hear it.</span></div><ol class="segments">{items}</ol>'
+
+
+def _segment(segment: Segment) -> str:
+    marks = ""
+    if segment.repetition_stopped:
+        marks += '<em title="The model began to repeat itself and was stopped.">repetition stopped</em>'
+    if segment.truncated:
+        marks += '<em title="The limit of tokens was reached: there may be more speech than text.">cut off</em>'
+    return (
+        f'<li><button type="button" class="segment" data-start="{segment.start:.3f}" data-end="{segment.end:.3f}">'
+        f'<span class="time">▶ {clock(segment.start)}–{clock(segment.end)}</span>'
+        f"<span>{escape(_clean(segment.text))}</span>{marks}</button></li>"
+    )
+
+
+def player(path: str) -> str:
+    """The audio element that segments are played with; the path must be in Gradio's own folder."""
+    from urllib.parse import quote
+
+    return f'<audio controls preload="metadata" src="gradio_api/file={escape(quote(path))}"></audio>'
+
+
+def figures(timings: Timings) -> str:
+    """What it cost, as a row of figures."""
+    shown = [
+        (f"{timings.audio_seconds:.1f} s", "of audio"),
+        (f"{timings.total:.2f} s", "of work"),
+        (f"{timings.real_time_factor:.3f}", "real-time factor"),
+        (f"{timings.tokens}", "tokens"),
+        (f"{timings.tokens_per_second:.0f}", "tokens/s"),
+    ]
+    if timings.peak_memory is not None:
+        shown.append((f"{timings.peak_memory / 2**20:,.0f} MiB", "peak memory"))
+    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)
+    stages = "".join(
+        f'<span><i style="background:{colour}"></i>{escape(name)} {seconds:.3f} s</span>'
+        for name, seconds, colour in stage_seconds(timings)
+    )
+    return f'<div class="figures">{cells}</div><div class="stages">{stages}</div>'
+
+
+def model_line(info: Info) -> str:
+    """The loaded model in one line, for the head of the page."""
+    millions = sum(info.parameters.values()) / 1e6
+    name = info.source.rstrip("/").split("/")[-1]
+    return (
+        f'<div class="model-line"><b>{escape(name)}</b> · {millions:.1f} M parameters · '
+        f"{escape(info.precision)} · {escape(info.device)}</div>"
+    )
+
+
+def model_table(info: Info) -> str:
+    """Everything that is known of the loaded model."""
+    times = (
+        "yes, from its CTC branch"
+        if info.timestamps
+        else "no: it has no usable CTC branch, so segments have times only"
+    )
+    rows = [
+        ("Checkpoint", info.source),
+        ("Layout", info.layout),
+        ("Precision", info.precision),
+        ("Audio tokens", f"{info.audio_tokens} rate"),
+        ("Token times", times),
+        ("Languages", ", ".join(info.languages)),
+        ("Device", info.device),
+    ]
+    if info.blas:
+        rows.append(("BLAS", info.blas))
+    rows += [("Note", note) for note in info.notes]
+    parts = [
+        (name, f"{count / 1e6:,.2f} M", f"{info.megabytes[name]:,.1f} MB") for name, count in info.parameters.items()
+    ]
+    total = f"{sum(info.parameters.values()) / 1e6:,.2f} M", f"{sum(info.megabytes.values()):,.1f} MB"
+    return table(None, rows) + table(("Part", "Parameters", "Memory"), [*parts, ("all", *total)])
+
+
+def table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> str:
+    """A plain table; without a head the first column names the rows."""
+    top = f"<thead><tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr></thead>" if head else ""
+    body = "".join(
+        "<tr>" + f"<th>{escape(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return f'<div class="scroll"><table class="plain">{top}<tbody>{body}</tbody></table></div>'
+
+
+def prompt(before: Sequence[tuple[int, str]], audio_tokens: int, after: Sequence[tuple[int, str]]) -> str:
+    """The prompt, id by id, and where the audio stands in it."""
+
+    def chips(ids: Sequence[tuple[int, str]]) -> str:
+        return "".join(f"<span class='chip'><b>{escape(text)}</b><i>{i}</i></span>" for i, text in ids)
+
+    first, last = len(before), len(before) + audio_tokens - 1
+    audio = f"<span class='chip audio'><b>{audio_tokens} audio tokens</b><i>positions {first}–{last}</i></span>"
+    return f'<div class="prompt">{chips(before)}{audio}{chips(after)}</div>'
+
+
+def visible(text: str) -> str:
+    """A token's text as something to look at: spaces, line ends, and bytes that are no character yet."""
+    if not text.strip("\ufffd"):
+        return "(bytes)"
+    return _clean(text).replace("\n", "↵").replace(" ", "␣")
+
+
+def clock(seconds: float) -> str:
+    """1:02.50"""
+    minutes, rest = divmod(max(seconds, 0.0), 60)
+    return f"{int(minutes)}:{rest:05.2f}"
+
+
+def escape(text: object) -> str:
+    """Text as HTML, quotes too."""
+    return html.escape(str(text), quote=True)
+
+
+def _clean(text: str) -> str:
+    """Text without the control characters that HTML cannot hold."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
+def _shown(text: str) -> str:
+    return _clean(text).replace("\n", "↵") or "·"

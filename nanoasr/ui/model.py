@@ -1,0 +1,94 @@
+"""The Model tab: what is loaded, and loading another one."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import gradio as gr
+
+from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
+from ..checkpoint.sources import BUNDLED, PRESETS
+from ..errors import NanoASRError
+from . import html
+from .models import SharedModel
+from .transcribe import AUTO
+
+_BUNDLED_NAME, _AS_STORED = "bundled", "as stored"
+
+
+def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, language: gr.Dropdown) -> None:
+    """Lay the tab out and wire it; `line` and `language` are kept up to date with the model."""
+    status = gr.HTML(elem_id="model-status")
+    table = gr.HTML(elem_id="model-table")
+    shown = [line, language, table, status]
+
+    def show() -> dict:
+        if model.recognizer is None:
+            return {line: html.message(model.problem, "warning"), status: html.message(model.problem, "error")}
+        info = model.recognizer.info()
+        languages = [AUTO, *((item.name, item.code) for item in model.recognizer.languages)]
+        return {
+            line: html.model_line(info), table: html.model_table(info), status: "",
+            language: gr.Dropdown(languages),
+        }  # fmt: skip
+
+    def follow() -> Iterator[dict]:
+        while not model.wait(0.3):
+            yield {line: html.progress("Loading the model…", model.share or None)}
+        yield show()
+
+    page.load(follow, outputs=shown, show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    if not can_load:
+        gr.Markdown("Others can reach this page, so the model is changed with `python app.py --model` only.")
+        return
+
+    gr.Markdown("### Load another\nIf it cannot be loaded, the present one stays. All visitors share one model.")
+    names = ([_BUNDLED_NAME] if BUNDLED.is_dir() else []) + list(PRESETS)
+    with gr.Row():
+        source = gr.Dropdown(
+            names, value=names[0], allow_custom_value=True, label="Checkpoint", elem_id="source", min_width=260,
+            scale=2, info="A preset, a hub id such as FunAudioLLM/Fun-ASR-Nano-2512, or a folder on this machine.",
+        )  # fmt: skip
+        quantize = gr.Dropdown(
+            [_AS_STORED, *QUANTIZATIONS], value=_AS_STORED, label="Precision", min_width=160,
+            info="Fewer bits: smaller, and faster on a GPU.",
+        )  # fmt: skip
+        tokens = gr.Dropdown(
+            [("the checkpoint's own", ""), "low", "full"], value="", label="Audio tokens", min_width=160,
+            info="How many of them the LLM is given.",
+        )  # fmt: skip
+    button = gr.Button("Load", variant="primary", elem_id="load")
+
+    def load(source: str | None, quantize: str | None, tokens: str | None) -> Iterator[dict]:
+        wish = (source or "").strip()
+        problem: list[str] = []
+
+        def work() -> None:
+            try:
+                model.load(
+                    None if wish == _BUNDLED_NAME else wish,
+                    None if quantize == _AS_STORED else quantize,
+                    tokens or None,
+                )
+            except NanoASRError as error:
+                problem.append(str(error))
+
+        if not wish:
+            yield {status: html.message("Name a checkpoint: a preset, a hub id or a folder.", "error")}
+            return
+        loading = threading.Thread(target=work, name="nanoasr-load", daemon=True)
+        began = time.monotonic()
+        loading.start()
+        while loading.is_alive():
+            what = f"Loading {wish}" if model.share else f"Finding or downloading {wish}"
+            yield {status: html.progress(f"{what}… {time.monotonic() - began:.0f} s", model.share or None)}
+            loading.join(0.3)
+        if problem:
+            kept = " The model that was loaded before is still there." if model.recognizer else ""
+            yield {status: html.message(problem[0] + kept, "error")}
+            return
+        yield show() | {status: html.message(f"{wish} is loaded ({time.monotonic() - began:.1f} s).", "done")}
+
+    button.click(
+        load, [source, quantize, tokens], shown, show_progress="hidden", concurrency_limit=2, api_name="load_model"
+    )

@@ -1,0 +1,83 @@
+"""The one model that all visitors share."""
+
+import threading
+from collections.abc import Callable
+
+import nanoasr
+
+from ..errors import CheckpointError, NanoASRError
+from ..recognizer import Recognizer
+
+
+class SharedModel:
+    """Holds the loaded recognizer; another takes its place only once it is whole, so a failed load changes nothing."""
+
+    def __init__(self) -> None:
+        self._recognizer: Recognizer | None = None
+        self._problem = "No model is loaded yet: choose one on the Model tab."
+        self._loading = threading.Lock()
+        self._idle = threading.Event()
+        self._idle.set()
+        self.share = 0.0  # of the weights that are read, while one is loading
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is being loaded right now."""
+        return not self._idle.is_set()
+
+    @property
+    def recognizer(self) -> Recognizer | None:
+        """The recognizer to use, if there is one already."""
+        return self._recognizer
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no recognizer."""
+        return None if self._recognizer else self._problem
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is being loaded; whether that is so."""
+        return self._idle.wait(seconds)
+
+    def get(self) -> Recognizer:
+        """The recognizer; waits for the first one if it is still being loaded."""
+        if self._recognizer is None:
+            self.wait()
+        if self._recognizer is None:
+            raise CheckpointError(self._problem)
+        return self._recognizer
+
+    def load(self, source: str | None, quantize: str | None = None, audio_tokens: str | None = None) -> Recognizer:
+        """Load another model and use it from now on."""
+        if not self._loading.acquire(blocking=False):
+            raise CheckpointError("Another model is being loaded right now; wait until it is there.")
+        try:
+            self.share = 0.0
+            self._idle.clear()
+            loaded = nanoasr.load(source, quantize=quantize, audio_tokens=audio_tokens, on_progress=self._tell)
+            self._recognizer = loaded
+            return loaded
+        except NanoASRError as error:
+            self._problem = str(error)
+            raise
+        except Exception as error:
+            self._problem = f"{source}: could not be loaded ({type(error).__name__}: {error})"
+            raise CheckpointError(self._problem) from error
+        finally:
+            self._idle.set()
+            self._loading.release()
+
+    def load_in_background(self, source: str | None, quantize: str | None, on_error: Callable[[str], None]) -> None:
+        """Start loading and return; the page can be opened meanwhile."""
+
+        def work() -> None:
+            try:
+                self.load(source, quantize)
+            except NanoASRError as error:
+                on_error(str(error))
+
+        self._idle.clear()
+        threading.Thread(target=work, name="nanoasr-load", daemon=True).start()
+
+    def _tell(self, share: float) -> None:
+        self.share = share

@@ -1,0 +1,41 @@
+"""The page: a head, and a tab for each way of looking."""
+
+import gradio as gr
+
+from . import inside, model, style, transcribe
+from .models import SharedModel
+
+
+def build_page(shared: SharedModel, *, max_minutes: float, can_load: bool) -> gr.Blocks:
+    """The app, ready to launch. `can_load`: whether visitors may change the model that all of them share."""
+    # uploads and downloads are looked through every ten minutes and kept for an hour
+    with gr.Blocks(title=style.TITLE, analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
+        with gr.Row(elem_id="heading"):
+            with gr.Column(min_width=300):
+                gr.Markdown("# nanoasr\nSpeech to text, and everything that happens in between.")
+            with gr.Column(min_width=300):
+                line = gr.HTML(elem_id="model-line")
+        with gr.Tab("Transcribe", id="transcribe"):
+            recording, language = transcribe.build(shared, max_minutes * 60)
+        with gr.Tab("Inside", id="inside") as inside_tab:
+            inside_recording = inside.build(shared)
+        with gr.Tab("Model", id="model"):
+            model.build(page, shared, can_load, line, language)
+        inside_tab.select(
+            lambda here, there: here or there, [inside_recording, recording], inside_recording,
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+    return page.queue(max_size=200)
+
+
+def launch(page: gr.Blocks, *, max_upload_mb: float, **options: object) -> None:
+    """Serve the page until it is stopped; `options` are those of Gradio's `launch`."""
+    page.launch(
+        theme=style.theme(),
+        css=style.CSS,
+        head=style.HEAD,
+        max_file_size=int(max_upload_mb * 2**20),
+        max_threads=64,
+        footer_links=["api", "settings"],
+        **options,
+    )

@@ -1,0 +1,59 @@
+"""Recordings that the app works with: those that ship as examples, and what a visitor gave."""
+
+from pathlib import Path
+
+import av
+import gradio as gr
+import numpy as np
+from gradio.helpers import Examples
+
+from ..audio import CONTAINERS, SAMPLE_RATE, read_blocks
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_FOLDERS = (_PACKAGE / "assets/speech", _PACKAGE.parent / "assets/speech")
+_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"}
+
+
+def shipped() -> list[Path]:
+    """The example recordings; none where nothing says under which licences they may be passed on."""
+    for folder in _FOLDERS:
+        if folder.is_dir() and any(folder.glob("README*")) | any(folder.glob("LICEN[CS]E*")):
+            return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return []
+
+
+def offer_examples(audio: gr.Audio) -> Examples | None:
+    """A row of examples that fill `audio`; None where none ship."""
+    paths = shipped()
+    if not paths:
+        return None
+    return gr.Examples(
+        [[str(path)] for path in paths],
+        inputs=[audio],
+        example_labels=[path.stem.replace("_", " ") for path in paths],
+        cache_examples=False,
+        label="Or try one of these recordings",
+        api_visibility="private",
+    )
+
+
+def stated_seconds(path: str) -> float | None:
+    """How long a file says it is, for a progress bar; None where it does not say."""
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
+    try:
+        with open(path, "rb") as file, av.open(file, "r", container_options=options) as container:
+            return container.duration / av.time_base if container.duration else None
+    except (OSError, ValueError, av.FFmpegError):
+        return None
+
+
+def excerpt(path: str, start: float, seconds: float) -> np.ndarray:
+    """At most `seconds` of a recording from `start` on, as 16 kHz samples."""
+    first, last = round(start * SAMPLE_RATE), round((start + seconds) * SAMPLE_RATE)
+    kept, at = [], 0
+    for block in read_blocks(path):
+        kept.append(block[max(first - at, 0) : max(last - at, 0)])
+        at += len(block)
+        if at >= last:
+            break
+    return np.concatenate(kept)

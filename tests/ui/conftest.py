@@ -1,0 +1,61 @@
+"""The app as a user starts it, and a real browser to look at it with."""
+
+import shutil
+
+import pytest
+from running import ROOT, App
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required"
+).split()
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory):
+    model = str(ROOT / "tests/parity/official")
+    app = App(tmp_path_factory.mktemp("app"), "--model", model, "--max-minutes", "2", "--max-upload-mb", "5")
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="session")
+def client(app):
+    from gradio_client import Client
+
+    return Client(app.url, verbose=False, download_files=False)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not CHROMIUM:
+        pytest.skip("no chromium found: install it (Debian: apt-get install chromium) to run the browser tests")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright to run the browser tests")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(app, browser):
+    """open_page(width=…, scheme=…) -> a page with the app on it; `page.problems` are its console errors."""
+    contexts = []
+
+    def open_it(width: int = 1400, scheme: str = "light", url: str = app.url):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.problems, page.elsewhere = [], []
+        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or page.elsewhere.append(r.url))
+        page.goto(url)
+        page.wait_for_selector(".model-line, #model-line .message.warning")
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()

@@ -56,6 +56,7 @@ def test_an_uploaded_recording_becomes_text_tokens_segments_and_plots(open_page,
     draw_at_random(page)
     assert "Done" in transcribe(page, CLIP)
     expected = client.predict(handle_file(str(CLIP)), api_name="/transcribe", **DRAWN)["text"]
+    page.wait_for_function("document.querySelector('#text textarea').value.length > 0")
     assert expected and page.input_value("#text textarea") == expected
     page.wait_for_selector("#timeline .main-svg")
     page.wait_for_selector("#timings .main-svg")

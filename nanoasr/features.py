@@ -4,7 +4,6 @@ Every step is one operation over all frames of all recordings, so a batch costs 
 """
 
 import functools
-import re
 from pathlib import Path
 
 import mlx.core as mx
@@ -19,6 +18,7 @@ MEL_BINS, LOW_HZ, HIGH_HZ = 80, 20.0, 8000.0
 PRE_EMPHASIS = 0.97
 LFR_WINDOW, LFR_SHIFT = 7, 6  # seven frames stacked, every 60 ms
 FEATURE_SIZE = MEL_BINS * LFR_WINDOW
+_LARGEST_CMVN = 1 << 20  # bytes; a usual one has 16,000
 
 
 def frame_count(samples: int) -> int:
@@ -95,13 +95,17 @@ def _hamming() -> np.ndarray:
 
 def read_cmvn(path: Path) -> np.ndarray:
     """A Kaldi `am.mvn` text file -> [2, 560]: what to add to each feature, and what to multiply it with."""
-    rows = re.findall(r"<LearnRateCoef>\s+\S+\s+\[([^\]]*)\]", path.read_text(encoding="utf-8"))
     try:
-        cmvn = np.array([[float(x) for x in row.split()] for row in rows], dtype=np.float32)
-    except ValueError as error:
+        if path.stat().st_size > _LARGEST_CMVN:
+            raise ValueError(f"over {_LARGEST_CMVN >> 20} MB")
+        text = path.read_text(encoding="utf-8")
+        after = [text.partition(tag)[2] for tag in ("<AddShift>", "<Rescale>")]
+        rows = [part.partition("[")[2].partition("]")[0].split() for part in after]
+        cmvn = np.array([[float(x) for x in row] for row in rows], dtype=np.float32)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a Kaldi am.mvn text file ({error})") from None
-    if cmvn.shape != (2, FEATURE_SIZE):
+    if cmvn.shape != (2, FEATURE_SIZE) or not np.isfinite(cmvn).all():
         raise CheckpointError(
-            f"{path}: expected a shift and a scale of {FEATURE_SIZE} numbers each, found shape {cmvn.shape}"
+            f"{path}: expected <AddShift> and <Rescale> with {FEATURE_SIZE} numbers each, found shape {cmvn.shape}"
         )
     return cmvn

@@ -248,6 +248,10 @@ def write_torch_file(path: Path, tensors: dict[str, np.ndarray], wrappers: tuple
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02" + pickled + b".")
         for i, x in enumerate(tensors.values()):
-            with archive.open(f"archive/data/{i}", "w", force_zip64=True) as entry:
+            info = zipfile.ZipInfo(f"archive/data/{i}")
+            info.file_size = x.nbytes
+            padding = -(archive.fp.tell() + 30 + len(info.filename) + 4) % 64  # torch aligns its entries
+            info.extra = b"FB" + padding.to_bytes(2, "little") + bytes(padding)
+            with archive.open(info, "w") as entry:
                 entry.write(memoryview(np.ascontiguousarray(x)).cast("B"))
     return path

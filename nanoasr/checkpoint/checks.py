@@ -14,7 +14,8 @@ def check_front_end(settings: dict, folder: Path) -> None:
     ours = {"fs": SAMPLE_RATE, "n_mels": MEL_BINS, "lfr_m": LFR_WINDOW, "lfr_n": LFR_SHIFT, "frame_length": 25}
     for name, value in (ours | {"frame_shift": 10, "window": "hamming"}).items():
         if settings.get(name, value) != value:
-            raise CheckpointError(f"{folder}: needs features with {name} = {settings[name]!r}; only {value!r} is known")
+            found = f"{settings[name]!r:.80}"
+            raise CheckpointError(f"{folder}: needs features with {name} = {found}; only {value!r} is known")
 
 
 def check_sizes(config: Any, folder: Path) -> None:
@@ -31,7 +32,7 @@ def check_sizes(config: Any, folder: Path) -> None:
         else:
             possible = field.type is not float or (type(value) in (int, float) and 0 <= value < 1e12)
         if not possible or (field.type is bool and type(value) is not bool):
-            raise CheckpointError(f"{folder}: its config says {field.name} = {value!r}, which cannot be")
+            raise CheckpointError(f"{folder}: its config says {field.name} = {value!r:.80}, which cannot be")
 
 
 def check_relations(config: ModelConfig, folder: Path) -> None:

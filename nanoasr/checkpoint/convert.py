@@ -15,7 +15,7 @@ from ..errors import CheckpointError, OptionError
 from ..features import LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ..model.config import AdaptorConfig, ModelConfig
 from .layouts import Layout, read_layout
-from .load import DTYPES, assemble, check_dtype, split_fused
+from .load import DTYPES, assemble, check_dtype, load_tokenizer, split_fused
 from .quantize import Packed, Quantization, parse_quantization
 from .sources import find_checkpoint
 
@@ -32,7 +32,9 @@ def convert(
     overwrite: bool = False,
     on_progress: Callable[[float], None] | None = None,
 ) -> Path:
-    """Write a checkpoint as one safetensors folder, which `nanoasr.load` and mlx-audio read; its path comes back.
+    """Write a checkpoint as one safetensors folder, whose path comes back.
+
+    `nanoasr.load` reads it, and so does mlx-audio as long as nothing but the LLM is quantized.
 
     source       what `nanoasr.load` takes: a folder in any layout, a hub id or a preset
     out_dir      a new or empty folder; it appears, whole, when all is written
@@ -58,6 +60,7 @@ def _convert(
         target = out_dir.expanduser().resolve()  # where a link leads
         _check_target(target, overwrite)
         layout, _ = assemble(layout)
+        load_tokenizer(layout)  # what would not load is not converted either
         partial = _partial_folder(target)
         try:
             _write(layout, partial, quantization, dtype, on_progress or (lambda _: None))

@@ -5,6 +5,7 @@ only transformers has its own. A tensor is read when it is asked for, so what is
 """
 
 import json
+import mmap
 import os
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import yaml
 from safetensors import SafetensorError, safe_open
 
@@ -117,7 +119,7 @@ def _conf_layout(name: str, folder: Path, raw: dict, llm: dict | None) -> Layout
             **_only_known(AdaptorConfig, adaptor, dropout=0.0)
             | {"encoder_dim": encoder["output_size"], "llm_dim": llm["hidden_size"]}
         ),
-        llm=_llm(llm),
+        llm=_llm(llm, folder),
         ctc=ctc,
         audio_tokens="low" if low else "full",
     )
@@ -129,8 +131,8 @@ def _conf_layout(name: str, folder: Path, raw: dict, llm: dict | None) -> Layout
         config,
         _tokenizer_folder(folder, str(wanted)),
         cmvn=_beside(folder, cmvn) if cmvn else None,
-        languages=tuple(raw["languages"]) if raw.get("languages") else None,
-        card=raw.get("nanoasr_card"),
+        languages=tuple(map(str, raw["languages"])) if raw.get("languages") else None,
+        card=str(raw["nanoasr_card"]) if raw.get("nanoasr_card") else None,
     )
 
 
@@ -155,7 +157,7 @@ def _transformers_layout(folder: Path, raw: dict) -> Layout:
             attention_heads=adaptor.get("num_attention_heads", 8),
             norm_eps=adaptor.get("layer_norm_eps", 1e-5),
         ),
-        llm=_llm(llm),
+        llm=_llm(llm, folder),
         audio_tokens="full",
     )
     return Layout("transformers", folder, config, _tokenizer_folder(folder, ""))
@@ -175,16 +177,16 @@ def _plus_layout(folder: Path, raw: dict) -> Layout:
             kernel_size=encoder.get("kernel_size", 11),
         ),
         adaptor=AdaptorConfig(**_only_known(AdaptorConfig, raw["adaptor"], dropout=0.0)),
-        llm=_llm(raw["llm"]),
+        llm=_llm(raw["llm"], folder),
         audio_tokens="low",  # it carries the official weights, which were trained so
     )
     return Layout("mlx-audio-plus", folder, config, _tokenizer_folder(folder, ""))
 
 
-def _llm(raw: dict) -> LLMConfig:
+def _llm(raw: dict, folder: Path) -> LLMConfig:
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     if rope.get("rope_type", "default") != "default":
-        raise CheckpointError(f"an LLM with {rope['rope_type']!r} rotary positions is not supported")
+        raise CheckpointError(f"{folder}: an LLM with {rope['rope_type']!r:.80} rotary positions is not supported")
     known = _only_known(LLMConfig, raw, dropout=0.0)
     if "rope_theta" in rope:
         known["rope_theta"] = rope["rope_theta"]
@@ -246,12 +248,22 @@ def _memory_kernel(tensor: Tensor) -> Tensor:
 
 def _torch_tensors(path: Path) -> dict[str, Tensor]:
     def tensor(raw: RawTensor) -> Tensor:
-        if raw.dtype == "bfloat16":
-            return Tensor(raw.shape, "bfloat16", lambda: mx.array(raw.data).view(mx.bfloat16))
-        # mx.array makes float32 of float64
-        return Tensor(raw.shape, raw.dtype.replace("float64", "float32"), lambda: mx.array(raw.data))
+        def read() -> mx.array:
+            array = mx.array(raw.data)
+            _unmap(raw.data)
+            return array.view(mx.bfloat16) if raw.dtype == "bfloat16" else array
+
+        return Tensor(raw.shape, raw.dtype.replace("float64", "float32"), read)  # mx.array makes float32 of float64
 
     return {name: tensor(raw) for name, raw in read_torch_file(path).items()}
+
+
+def _unmap(mapped: Any) -> None:
+    """Pages of a mapped file count as this process's memory until they are let go; they can be read again."""
+    while isinstance(mapped, np.ndarray):
+        mapped = mapped.base
+    if isinstance(mapped, memoryview) and isinstance(mapped.obj, mmap.mmap):
+        mapped.obj.madvise(mmap.MADV_DONTNEED)
 
 
 def _safetensors(folder: Path) -> dict[str, Tensor]:

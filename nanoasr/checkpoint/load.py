@@ -64,6 +64,7 @@ def load_checkpoint(
     stored: set[str] = set()
     layout, tensors = assemble(layout)
     tokenizer = load_tokenizer(layout)
+    cmvn = mx.array(read_cmvn(layout.cmvn)) if layout.cmvn else None
     model = Nano(layout.config)
     with mx.stream(mx.default_device()):
         shapes = dict(tree_flatten(model.parameters()))
@@ -81,7 +82,6 @@ def load_checkpoint(
                 _place(model, name, value.expand(mx.float32) if isinstance(value, Packed) else value, used)
             if on_progress:
                 on_progress((done + 1) / len(shapes))
-    cmvn = mx.array(read_cmvn(layout.cmvn)) if layout.cmvn else None
     model.eval()
     words = f"stored as {', '.join(sorted(stored))}, computed in {used}"
     return Checkpoint(layout, model, tokenizer, cmvn, used, words)

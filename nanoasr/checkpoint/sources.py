@@ -1,5 +1,6 @@
 """Where checkpoints come from: the one that ships, a folder, or the Hugging Face hub."""
 
+import os
 import re
 from pathlib import Path
 
@@ -21,10 +22,12 @@ _NEEDED = [
     "model.safetensors.index.json",
     "model.pt",
     "tokenizer.json",
+    "tokenizer_config.json",
     "am.mvn",
     "multilingual.tiktoken",
     "Qwen3-0.6B/config.json",
     "Qwen3-0.6B/tokenizer.json",
+    "Qwen3-0.6B/tokenizer_config.json",
 ]
 _PACKAGE = Path(__file__).resolve().parents[1]
 BUNDLED = next(
@@ -46,11 +49,11 @@ def find_checkpoint(source: "str | Path | None" = None) -> Path:
                 f"preset ({', '.join(PRESETS)})"
             )
         return BUNDLED
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
+    folder = os.path.expanduser(source)
+    if os.path.isdir(folder):  # False for what can be no path at all, where Path.is_dir raises
+        return Path(folder)
     name, _, version = PRESETS.get(str(source), str(source)).partition("@")
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise CheckpointError(f"{source}: name the checkpoint's folder, not a file in it")
     if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
         raise CheckpointError(f"{source}: neither a folder, nor a hub id, nor a preset ({', '.join(PRESETS)})")

@@ -1,169 +1,198 @@
-"""Four layouts, wrong files, quantization, conversion."""
+"""Files -> the network: what does not fit is told, what fits costs no more memory than it must."""
 
 import json
-import shutil
+import re
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import PARITY
+from checkpoints import SMALL, random_tensors, write_checkpoint, write_torch_file
+from conftest import HERE, PARITY
 from mlx.utils import tree_flatten
-from safetensors.numpy import load_file, save_file
 
-import nanoasr
-from nanoasr.checkpoint.layouts import read_layout
-from nanoasr.checkpoint.load import assemble, load_checkpoint
-from nanoasr.checkpoint.quantize import Packed, Quantization
-from nanoasr.checkpoint.sources import PRESETS, find_checkpoint
-from nanoasr.errors import CheckpointError, HubError, OptionError
-
-LAYOUTS = ("official", "transformers", "mlx_audio", "mlx_audio_plus")
+from nanoasr.checkpoint.load import load_checkpoint
+from nanoasr.errors import CheckpointError, OptionError
+from nanoasr.model.config import EncoderConfig, LLMConfig
 
 
-def tensors(folder: Path) -> dict[str, list[np.ndarray]]:
-    """Every tensor of a checkpoint as the files store it."""
-    _, found = assemble(read_layout(folder))
-    return {
-        name: [np.array(x) for x in ((t.weight, t.scales, t.biases) if isinstance(t, Packed) else (t,))]
-        for name, t in found
+def parameters(folder: Path, **options) -> dict[str, np.ndarray]:
+    return {name: np.array(x) for name, x in tree_flatten(load_checkpoint(folder, **options).model.parameters())}
+
+
+@pytest.fixture(params=["official", "mlx_audio"])
+def wrong(request, tmp_path):
+    """A function that writes a checkpoint of the tensors it is given, which do not fit."""
+    return lambda tensors: write_checkpoint(tmp_path / "wrong", request.param, SMALL, tensors)
+
+
+def test_missing_unknown_and_misshapen_tensors_are_all_named_in_one_error(wrong):
+    tensors = random_tensors(SMALL)
+    missing = ["llm.model.norm.weight", "llm.model.layers.1.self_attn.k_proj.weight", "audio_adaptor.linear1.bias"]
+    for name in missing:
+        del tensors[name]
+    misshapen = {
+        "audio_encoder.after_norm.weight": (33,),
+        "llm.model.layers.0.mlp.gate_proj.weight": (96, 65),
+        "audio_adaptor.blocks.0.self_attn.linear_q.weight": (65, 64),
+        "audio_adaptor.linear2.weight": (64,),
     }
-
-
-def same(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(
-        len(a[k]) == len(b[k]) and all(np.array_equal(x, y) for x, y in zip(a[k], b[k], strict=True)) for k in a
-    )
-
-
-@pytest.fixture
-def broken(tmp_path) -> Path:
-    return Path(shutil.copytree(PARITY / "mlx_audio", tmp_path / "broken"))
-
-
-def rewrite(folder: Path, change) -> None:
-    weights = load_file(folder / "model.safetensors")
-    change(weights)
-    save_file(weights, folder / "model.safetensors", metadata={"format": "mlx"})
-
-
-def test_all_four_layouts_hold_the_same_network():
-    official = tensors(PARITY / "official")
-    for layout in LAYOUTS[1:]:
-        found = tensors(PARITY / layout)
-        assert same(found, {name: official[name] for name in found})
-
-
-def test_missing_unknown_and_misshapen_tensors_are_named_in_one_error(broken):
-    def change(weights):
-        del weights["llm.model.norm.weight"], weights["audio_adaptor.linear1.bias"]
-        weights["somebody.elses"] = np.zeros(3, np.float32)
-        weights["audio_encoder.after_norm.weight"] = np.zeros(65, np.float32)
-
-    rewrite(broken, change)
+    tensors |= {name: np.zeros(shape, np.float32) for name, shape in misshapen.items()}
+    tensors["somebody.elses"] = tensors["llm.model.layers.2.mlp.up_proj.weight"] = np.zeros(3, np.float32)
     with pytest.raises(CheckpointError) as caught:
-        load_checkpoint(broken)
-    for said in ("llm.model.norm.weight", "audio_adaptor.linear1.bias", "somebody.elses", "after_norm.weight", "65"):
-        assert said in str(caught.value)
+        load_checkpoint(wrong(tensors))
+    said = re.search(r"wrong: .*3 missing: (.*); 2 unknown: (.*); 4 misshapen: (.*)", str(caught.value))
+    assert sorted(said[1].split(", ")) == sorted(missing)
+    assert said[2] == "llm.model.layers.2.mlp.up_proj.weight, somebody.elses"
+    assert all(name in said[3] for name in misshapen)
 
 
-def test_sharded_files_load(broken):
-    weights = load_file(broken / "model.safetensors")
-    names = sorted(weights)
-    shards = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
-    for file, part in shards.items():
-        save_file({name: weights[name] for name in part}, broken / file)
-    (broken / "model.safetensors").unlink()
-    index = {"weight_map": {name: file for file, part in shards.items() for name in part}}
-    (broken / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert same(tensors(broken), tensors(PARITY / "mlx_audio"))
+def test_numbers_that_are_no_weights_are_named(wrong):
+    tensors = random_tensors(SMALL)
+    tensors["audio_encoder.after_norm.weight"] = np.ones(32, np.int64)
+    with pytest.raises(CheckpointError, match=r"1 misshapen: audio_encoder\.after_norm\.weight is of .*64 numbers"):
+        load_checkpoint(wrong(tensors))
 
 
-def test_a_truncated_file_is_told(broken):
-    path = broken / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
-        load_checkpoint(broken)
+@pytest.mark.parametrize(("layout", "file"), [("official", "model.pt"), ("mlx_audio", "model.safetensors")])
+@pytest.mark.parametrize("kept", [0, 7, 3000, 100_000])
+def test_a_truncated_file_is_named(layout, file, kept, tmp_path):
+    path = write_checkpoint(tmp_path / "c", layout, SMALL) / file
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=file):
+        load_checkpoint(path.parent)
+
+
+def test_low_and_full_override_what_the_checkpoint_says():
+    found = {wish: load_checkpoint(PARITY / "official", audio_tokens=wish) for wish in ("low", "full", None)}
+    assert {wish: c.model.audio_token_count(55) for wish, c in found.items()} == {"low": 7, "full": 55, None: 7}
+    assert found["full"].layout.config.audio_tokens == "full"
+    hf = load_checkpoint(PARITY / "transformers", audio_tokens="low")
+    assert hf.model.audio_token_count(55) == 7
 
 
 @pytest.mark.parametrize(
-    ("place", "value"), [("num_blocks", 10**9), ("output_size", -1), ("kernel_size", "eleven"), ("num_blocks", True)]
+    "options",
+    [{"audio_tokens": "half"}, {"dtype": "float16"}, {"dtype": "int8"}, {"quantize": "llm-3bit"}],
+    ids=lambda options: "-".join(options.values()),
 )
-def test_absurd_sizes_are_refused(broken, place, value):
-    config = json.loads((broken / "config.json").read_text())
-    config["audio_encoder_conf"][place] = value
-    (broken / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=place):
-        load_checkpoint(broken)
+def test_options_that_cannot_be_say_which_can(options):
+    name, value = next(iter(options.items()))
+    with pytest.raises(OptionError, match=f"{name}={value!r}: use "):
+        load_checkpoint(PARITY / "official", **options)
 
 
-def test_a_config_cannot_lead_out_of_its_folder(broken, tmp_path):
-    (tmp_path / "secret.mvn").write_text("secret")
-    config = json.loads((broken / "config.json").read_text())
-    config["frontend_conf"]["cmvn_file"] = "../secret.mvn"
-    (broken / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=r"secret\.mvn"):
-        load_checkpoint(broken)
+def test_half_precision_files_load_with_their_values(tmp_path):
+    tensors = {name: x.astype(np.float16) for name, x in random_tensors(SMALL).items()}
+    found = parameters(write_checkpoint(tmp_path / "c", "official", SMALL, tensors))
+    assert np.array_equal(found["llm.model.norm.weight"], tensors["llm.model.norm.weight"].astype(np.float32))
 
 
-def test_other_folders_are_told_from_checkpoints(tmp_path):
-    with pytest.raises(CheckpointError, match="not a Fun-ASR-Nano checkpoint"):
-        load_checkpoint(tmp_path)
-    with pytest.raises(CheckpointError, match="neither a folder"):
-        load_checkpoint(tmp_path / "gone")
+def test_bfloat16_pt_files_load_with_their_values(tmp_path):
+    tensors = random_tensors(SMALL)
+    folder = write_checkpoint(tmp_path / "c", "official", SMALL, tensors)
+    halves = {name: (x.view(np.uint32) >> 16).astype(np.uint16) for name, x in tensors.items()}
+    write_torch_file(folder / "model.pt", halves)
+    whole = (halves["llm.model.norm.weight"].astype(np.uint32) << 16).view(np.float32)
+    assert np.array_equal(parameters(folder)["llm.model.norm.weight"], whole)
 
 
-def test_what_the_hub_cannot_give_is_one_clear_error(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(HubError, match="nobody/nothing-at-all"):
-        find_checkpoint("nobody/nothing-at-all")
+def test_progress_goes_from_nothing_to_one():
+    shares: list[float] = []
+    load_checkpoint(PARITY / "official", on_progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.05
+    assert shares[-1] == 1
 
 
-def test_presets_are_hub_ids():
-    assert all(name.count("/") == 1 for name in PRESETS.values())
+def write_cmvn(path: Path, shift: float, scale: float) -> None:
+    numbers = (" ".join([str(value)] * 560) for value in (shift, scale))
+    path.write_text("<Nnet> <AddShift> 560 560 <LearnRateCoef> 0 [ {} ] <Rescale> 560 560 [ {} ]".format(*numbers))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("quantize", [None, Quantization(8, 32)])
-def test_a_converted_checkpoint_loads_back_bit_for_bit(layout, quantize, tmp_path):
-    folder = nanoasr.convert(PARITY / layout, tmp_path / "out", quantize=quantize)
-    converted, config = tensors(folder), read_layout(folder).config
-    if quantize is None:
-        assert same(converted, tensors(PARITY / layout))
-    assert config == read_layout(PARITY / layout).config or config.ctc is not None or layout != "official"
-    again = nanoasr.convert(folder, tmp_path / "again")
-    assert same(tensors(again), converted)
-    loaded = load_checkpoint(folder).model
-    assert all(np.isfinite(np.array(x)).all() for _, x in tree_flatten(loaded.parameters()) if x.dtype != mx.uint32)
+def test_a_cmvn_file_is_read_where_the_config_names_one(tmp_path):
+    folder = write_checkpoint(tmp_path / "c", "mlx_audio", SMALL)
+    write_cmvn(folder / "am.mvn", -8.5, 0.25)
+    assert load_checkpoint(folder).cmvn is None
+    config = json.loads((folder / "config.json").read_text())
+    config["frontend_conf"]["cmvn_file"] = "some/where/am.mvn"
+    (folder / "config.json").write_text(json.dumps(config))
+    assert np.array(load_checkpoint(folder).cmvn).tolist() == [[-8.5] * 560, [0.25] * 560]
+    (folder / "am.mvn").write_text("not numbers")
+    with pytest.raises(CheckpointError, match=r"am\.mvn: expected <AddShift>"):
+        load_checkpoint(folder)
 
 
-def test_nothing_is_overwritten_silently(tmp_path):
-    out = nanoasr.convert(PARITY / "mlx_audio", tmp_path / "out")
-    before = (out / "model.safetensors").read_bytes()
-    with pytest.raises(nanoasr.NanoASRError, match="overwrite"):
-        nanoasr.convert(PARITY / "mlx_audio", out, quantize="llm-8bit")
-    assert (out / "model.safetensors").read_bytes() == before
-    nanoasr.convert(PARITY / "mlx_audio", out, quantize=Quantization(8, 32), overwrite=True)
-    assert (out / "model.safetensors").stat().st_size < len(before)
+def tokenizer_of(words: dict[str, int]) -> str:
+    return json.dumps({"version": "1.0", "model": {"type": "WordLevel", "vocab": words, "unk_token": "a"}})
 
 
-@pytest.mark.parametrize("rate", ["low", "full"])
-@pytest.mark.parametrize("case", ["plain", "english_hotwords_no_itn"])
-def test_eight_bits_agree_with_float_on_the_likeliest_token(rate, case):
-    expected = np.load(PARITY / "expected.npz")
-    asr = nanoasr.load(PARITY / "official", quantize=Quantization(8, 32), audio_tokens=rate)
-    asked = {} if case == "plain" else {"language": "en", "hotwords": ["MLX", "开放时间"], "itn": False}
-    logits = np.array(asr.inspect(expected["audio"], **asked).first_logits.astype(mx.float32))
-    assert logits.argmax() == expected[f"{case}.{rate}.first_logits"].argmax()
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not a tokenizer"),
+        ("{}", "not a tokenizer"),
+        (tokenizer_of({"a": 0, "b": 1}), r"neither <\|im_end\|> nor <\|endoftext\|>"),
+        (tokenizer_of({"a": 0, "<|im_end|>": 420}), "has 421 ids where the LLM has 420"),
+        (tokenizer_of({"a": 0, "<|im_end|>": 1, "b": 4_000_000_000}), "has 4000000001 ids"),
+    ],
+    ids=["empty", "no_model", "endless", "one_too_many", "far_too_many"],
+)
+def test_the_wrong_tokenizer_is_told(text, said, tmp_path):
+    folder = write_checkpoint(tmp_path / "c", "mlx_audio_plus", SMALL)
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(CheckpointError, match=rf"tokenizer\.json: .*{said}"):
+        load_checkpoint(folder)
 
 
-def test_quantizing_twice_is_refused(tmp_path):
-    folder = nanoasr.convert(PARITY / "mlx_audio", tmp_path / "out", quantize=Quantization(4, 32))
-    with pytest.raises(OptionError, match="quantized already"):
-        load_checkpoint(folder, quantize="llm-8bit")
+PEAK_OF_LOADING = """
+import sys, resource
+from pathlib import Path
+import mlx.core as mx
+import nanoasr
+from nanoasr.checkpoint.load import load_checkpoint
+from mlx.utils import tree_flatten
+
+def peak():
+    status = Path("/proc/self/status")  # a process inherits ru_maxrss from whoever started it
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
+before = peak()
+model = load_checkpoint(sys.argv[1]).model
+print(peak() - before, sum(x.nbytes for _, x in tree_flatten(model.parameters())))
+"""
+BIG = replace(
+    SMALL,
+    encoder=EncoderConfig(num_blocks=3, tp_blocks=2),
+    adaptor=replace(SMALL.adaptor, encoder_dim=512, llm_dim=1024),
+    llm=LLMConfig(vocab_size=8000, num_hidden_layers=2),
+)
 
 
-@pytest.mark.parametrize("bad", [{"bits": 3}, {"group_size": 10}, {"parts": ("head",)}, {"parts": ()}])
-def test_quantizations_that_cannot_be_are_refused(bad):
-    with pytest.raises(OptionError):
-        Quantization(**bad)
+@pytest.fixture(scope="module")
+def big_tensors() -> dict[str, np.ndarray]:
+    return random_tensors(BIG)
+
+
+@pytest.mark.parametrize("halved", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", ["official", "mlx_audio"])
+def test_loading_takes_little_more_memory_than_the_model(layout, halved, big_tensors, tmp_path):
+    folder = write_checkpoint(tmp_path / "c", layout, BIG, big_tensors)
+    if halved and layout == "official":
+        halves = {name: x.view(np.uint16).reshape(*x.shape, 2)[..., 1].copy() for name, x in big_tensors.items()}
+        write_torch_file(folder / "model.pt", halves)
+    elif halved:
+        arrays = {name: x.astype(mx.bfloat16) for name, x in mx.load(str(folder / "model.safetensors")).items()}
+        mx.save_safetensors(str(folder / "model.safetensors"), arrays)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK_OF_LOADING, folder], cwd=HERE.parent, capture_output=True, text=True, check=True
+    )
+    peak, size = map(int, done.stdout.split())
+    assert size > 200e6
+    assert peak < 1.3 * size

@@ -10,7 +10,6 @@ from conftest import PARITY
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.features import features, frame_count, lfr_count
 from nanoasr.model.config import AdaptorConfig, CTCConfig, EncoderConfig, LLMConfig, ModelConfig
-from nanoasr.model.encoder import positions
 from nanoasr.model.nano import Nano
 from nanoasr.model.qwen3 import Cache
 
@@ -51,10 +50,6 @@ def test_a_padded_batch_gives_what_each_recording_gives_alone(parity, rate):
         for stage, single in zip(together, outputs(model, AUDIO[None, :length], None), strict=True):
             scale = np.abs(single).max()
             assert np.abs(stage[i, : single.shape[1]] - single[0]).max() < 1e-4 * scale
-
-
-def test_positions_count_from_one():
-    assert np.allclose(np.array(positions(2, 4))[0], [np.sin(1), np.sin(1e-4), np.cos(1), np.cos(1e-4)], atol=1e-6)
 
 
 @pytest.mark.parametrize(("frames", "low"), [(1, 1), (8, 1), (9, 2), (55, 7), (167, 21)])

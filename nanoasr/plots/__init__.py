@@ -1,0 +1,33 @@
+"""Plotly figures of transcripts and of what happens inside the network, for the app and the notebooks alike.
+
+Backgrounds are transparent and lines a neutral grey, so that figures stand on light and dark pages; colour maps
+and line colours are told apart by colour-blind people too. Long recordings are pooled to a few hundred columns.
+"""
+
+from .network import (
+    adapted_map,
+    ctc_map,
+    encoded_map,
+    features_map,
+    filterbank_map,
+    first_token_bar,
+    similarity_map,
+)
+from .recording import Sound, sound, stage_seconds, timeline, timings_bar
+from .style import plain
+
+__all__ = [
+    "Sound",
+    "adapted_map",
+    "ctc_map",
+    "encoded_map",
+    "features_map",
+    "filterbank_map",
+    "first_token_bar",
+    "plain",
+    "similarity_map",
+    "sound",
+    "stage_seconds",
+    "timeline",
+    "timings_bar",
+]

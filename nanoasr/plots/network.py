@@ -1,0 +1,129 @@
+"""What `Recognizer.inspect` saw at each stage of the network."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+import plotly.graph_objects as go
+
+from ..audio import SAMPLE_RATE
+from .style import (
+    BLUE,
+    GREEN,
+    bin_frequencies,
+    centres,
+    colour_range,
+    heat_map,
+    mel_ticks,
+    plain,
+    pooled,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from ..recognizer import Inspection
+
+_MOST_CTC_UNITS = 16
+
+
+def filterbank_map(inspection: "Inspection") -> go.Figure:
+    """Log mel energies against time: what the ear of the network hears."""
+    z = pooled(np.array(inspection.filterbank).T)
+    frequencies = np.repeat(bin_frequencies()[:, None], z.shape[1], axis=1).astype(np.int16)
+    figure = heat_map(z, _seconds(inspection), "Viridis", "log energy", customdata=frequencies, **colour_range(z))
+    figure.data[0].hovertemplate = "%{x:.2f} s, mel bin %{y} (%{customdata} Hz)<br>log energy %{z:.2f}<extra></extra>"
+    ticks = mel_ticks()
+    figure.update_yaxes(title_text="mel, Hz", tickvals=list(ticks), ticktext=list(ticks.values()))
+    return styled(figure, height=260)
+
+
+def features_map(inspection: "Inspection") -> go.Figure:
+    """The stacked (low frame rate) features against time."""
+    z = pooled(np.array(inspection.features).T)
+    figure = heat_map(z, _seconds(inspection), "Cividis", "value", rows=560, **colour_range(z))
+    figure.update_yaxes(title_text="LFR feature")
+    return styled(figure, height=300)
+
+
+def encoded_map(inspection: "Inspection") -> go.Figure:
+    """The encoder's output against time, each dimension scaled to its own spread."""
+    return _activations(np.array(inspection.encoded.astype(mx.float32)), _seconds(inspection), "encoder dimension")
+
+
+def adapted_map(inspection: "Inspection") -> go.Figure:
+    """The adaptor's output, frame by frame; a line shows how many of the frames the LLM gets."""
+    frames = np.array(inspection.adapted.astype(mx.float32))
+    figure = _activations(frames, None, "LLM dimension")
+    used = inspection.audio_tokens.shape[0]
+    figure.update_xaxes(title_text=f"adaptor frame ({used} of {len(frames)} are given to the LLM)")
+    if used < len(frames):
+        figure.add_vline(x=used - 0.5, line={"color": GREEN, "width": 3})
+    return figure
+
+
+def similarity_map(inspection: "Inspection") -> go.Figure:
+    """How alike the encoder's frames are to each other: blocks are sounds that last or come again."""
+    frames = pooled(np.array(inspection.encoded.astype(mx.float32)).T, 200).T
+    frames = frames - frames.mean(axis=0)
+    frames /= np.maximum(np.linalg.norm(frames, axis=1, keepdims=True), 1e-9)
+    seconds = _seconds(inspection)
+    figure = heat_map(frames @ frames.T, seconds, "RdBu_r", "cosine", zmin=-1, zmax=1, showscale=True)
+    times = centres(seconds, len(frames))
+    figure.data[0].update(y=times, hovertemplate="%{x:.2f} s and %{y:.2f} s<br>cosine %{z:.2f}<extra></extra>")
+    figure.update_yaxes(title_text="time, s")
+    return styled(figure, height=420)
+
+
+def ctc_map(inspection: "Inspection", unit_name: Callable[[int], str] = str) -> go.Figure | None:
+    """The CTC branch's likeliest units against time; None where the checkpoint has no such branch.
+
+    `unit_name` turns an id into what is written at its row.
+    """
+    if inspection.ctc_logprobs is None:
+        return None
+    probabilities = np.exp(np.array(inspection.ctc_logprobs.astype(mx.float32)))
+    blank = probabilities.shape[1] - 1
+    peaks = probabilities[:, :blank].max(axis=0)
+    chosen = np.sort(np.argsort(-peaks)[: min(_MOST_CTC_UNITS, blank)])
+    chosen = chosen[np.argsort(probabilities[:, chosen].argmax(axis=0), kind="stable")]  # in the order of the speech
+    rows = [blank, *chosen[::-1].tolist()]
+    names = ["blank"] + [f"{plain(unit_name(int(i)), 16)} · {i}" for i in rows[1:]]
+    figure = heat_map(pooled(probabilities[:, rows].T), _seconds(inspection), "Viridis", "probability", zmin=0, zmax=1)
+    figure.data[0].update(
+        y=np.arange(len(rows)), customdata=np.repeat(np.array(names)[:, None], figure.data[0].z.shape[1], axis=1),
+        hovertemplate="%{x:.2f} s, %{customdata}<br>probability %{z:.3f}<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(title_text="CTC unit · id", tickvals=np.arange(len(rows)), ticktext=names)
+    return styled(figure, height=360)
+
+
+def first_token_bar(inspection: "Inspection", token_name: Callable[[int], str] = str) -> go.Figure:
+    """The ten likeliest first tokens of the transcript, and their probabilities."""
+    logits = np.array(inspection.first_logits.astype(mx.float32)).astype(np.float64)
+    probabilities = np.exp(logits - logits.max())
+    probabilities /= probabilities.sum()
+    best = np.argsort(-probabilities)[:10][::-1]
+    names = [f"{plain(token_name(int(i)), 20)} · {i}" for i in best]
+    figure = go.Figure(
+        go.Bar(
+            orientation="h", x=probabilities[best], y=names, marker={"color": BLUE},
+            hovertemplate="%{y}<br>probability %{x:.4f}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_xaxes(title_text="probability", rangemode="tozero")
+    figure.update_yaxes(title_text="token · id", type="category")
+    return styled(figure, height=320)
+
+
+def _activations(frames: np.ndarray, seconds: float | None, title: str) -> go.Figure:
+    spread = frames.std(axis=0)
+    scaled = (frames - frames.mean(axis=0)) / np.where(spread > 1e-9, spread, 1)
+    z = pooled(scaled.T)
+    figure = heat_map(z, seconds, "RdBu_r", "deviations from its mean", rows=frames.shape[1], zmin=-3, zmax=3)
+    figure.update_yaxes(title_text=title)
+    return styled(figure, height=300)
+
+
+def _seconds(inspection: "Inspection") -> float:
+    return inspection.samples.shape[0] / SAMPLE_RATE

@@ -249,7 +249,8 @@ def _opened_path(path: str, name: str) -> BinaryIO:
     except IsADirectoryError:
         raise AudioError(f"{name}: a folder; give the files in it.") from None
     except (OSError, ValueError) as error:
-        raise AudioError(f"{name}: cannot be opened: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{name}: cannot be opened ({reason}).") from None
 
 
 def _decoded_file(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:

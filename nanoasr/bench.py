@@ -159,7 +159,7 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, tokens: int) -
 
     def step() -> float:
         results = [result for _, result in generate(model, map(Request, embedded), sampling, None, batch)]
-        return results[0].decode_seconds / max(1, results[0].steps)
+        return sum(result.decode_seconds for result in results) / max(1, results[0].steps)
 
     def transcription() -> float:
         start = time.perf_counter()

@@ -15,6 +15,8 @@ from .checkpoint.sources import BUNDLED, PRESETS
 from .errors import NanoASRError, OptionError
 from .files import STDIN, Output, complain, find_recordings, output_names, transcribe_files
 
+_LONGEST_HOTWORDS_FILE = 100_000  # characters; far more than may be in it
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command -> the exit status: 0 all done, 1 some recordings failed, 2 could not start.
@@ -99,7 +101,8 @@ def _options(args: argparse.Namespace) -> dict:
     hotwords = [word for entry in args.hotwords for word in entry.replace("，", ",").split(",")]
     if args.hotwords_file:
         try:
-            hotwords += args.hotwords_file.read_text(encoding="utf-8-sig").splitlines()
+            with args.hotwords_file.open(encoding="utf-8-sig") as file:
+                hotwords += file.read(_LONGEST_HOTWORDS_FILE).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise OptionError(f"--hotwords-file {args.hotwords_file}: cannot be read as UTF-8 text ({error})") from None
     if args.max_minutes is not None and not args.max_minutes > 0:
@@ -176,8 +179,8 @@ def _train(args: argparse.Namespace) -> int:
 
     outcome = train(read_config(args.config), args.stop_after * 60 if args.stop_after else None)
     for name, score in outcome.scores.items():
-        print(f"{name}: {score}")
-    print(outcome.checkpoint)
+        print(f"{name}: {score} ({score.recordings} recordings, {score.words} words)")
+    print(f"{outcome.steps} steps; checkpoint in {outcome.checkpoint}")
     return 0
 
 

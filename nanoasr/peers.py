@@ -24,7 +24,7 @@ from . import backend
 from .audio import SAMPLE_RATE
 from .bench import Subject, Work, clock, made_up_speech
 from .checkpoint.convert import config_settings
-from .checkpoint.layouts import _official_name
+from .checkpoint.layouts import official_name
 from .checkpoint.load import Checkpoint, split_fused
 from .decode.prompt import build_prompt
 from .errors import NanoASRError, OptionError
@@ -195,7 +195,7 @@ def _transformers(checkpoint: Checkpoint, samples: np.ndarray, tokens: int) -> C
         tensors |= {name.replace("q_k_v", letter): part for letter, part in zip("qkv", mx.split(x, 3), strict=True)}
     state = {}
     for name in names:
-        official = _official_name(name, ours.config)
+        official = official_name(name, ours.config)
         tensor = tensors["llm.model.embed_tokens.weight" if official == "llm.lm_head.weight" else official]
         state[name] = _torch(tensor.swapaxes(1, 2) if "fsmn" in name else tensor)
     model = FunAsrNanoForConditionalGeneration.from_pretrained(None, config=config, state_dict=state, dtype=dtype)

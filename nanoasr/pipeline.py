@@ -167,7 +167,9 @@ def _segment(checkpoint: Checkpoint, wish: Wish, cut: Cut, decoded: Decoded) -> 
     times: Sequence[tuple[float, float, float] | None] = [None] * len(texts)
     if wish.ctc_tokens and decoded.ctc_logprobs is not None:
         blank = checkpoint.model.config.ctc.blank_id
-        times = token_times(texts, stream.text, decoded.ctc_logprobs, wish.ctc_tokens, blank, offset=cut.start)
+        times = token_times(
+            texts, stream.text, decoded.ctc_logprobs, wish.ctc_tokens, blank, cut.samples, offset=cut.start
+        )
     tokens = []
     for i, token_id in enumerate(generated.ids):
         begin, end, confidence = times[i] or (None, None, None)

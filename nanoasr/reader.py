@@ -20,6 +20,7 @@ from .vad import Segmenter, VadOptions, has_speech, is_silent, quiet_place
 
 _BLOCK_SECONDS = 15.0
 _AHEAD = 16  # cuts that a recording may be ahead of who takes them
+_MOST_WORKERS = 16  # what they read ahead is in memory, up to 15 MB each
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def read_ahead(
     workers: int | None = None,
 ) -> Iterator[Recording]:
     """Recordings in order, `workers` of them (one for each core) being read at a time. `options` None: no VAD."""
-    workers = workers or os.cpu_count() or 1
+    workers = workers or min(_cores(), _MOST_WORKERS)
     detectors = DetectorPool(workers, in_processes=workers > 2)  # on two cores the network wants both
     started: list[Recording] = []
     waiting = iter(sources)
@@ -139,6 +140,11 @@ def read_ahead(
 
 
 _NOTHING = object()
+
+
+def _cores() -> int:
+    """Those that this process may use; a container may have few of many."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cut_blocks(

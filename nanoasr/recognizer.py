@@ -1,8 +1,11 @@
 """The whole pipeline: a recording in any form -> a Transcript."""
 
+import os
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,10 +16,12 @@ from .audio import SAMPLE_RATE, Audio, load_audio
 from .checkpoint.ctc_tokens import load_ctc_tokens
 from .checkpoint.load import Checkpoint, load_checkpoint
 from .checkpoint.quantize import Quantization
+from .decode.generate import Request, generate
 from .decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_prompt, clean_hotwords, find_language
 from .decode.sampling import Sampling
+from .decode.text import TextStream
 from .errors import AudioTooLongError, NanoASRError, OptionError
-from .features import features, filterbank
+from .features import FEATURE_SIZE, features, filterbank
 from .info import Info, describe
 from .model.config import AudioTokens
 from .pipeline import Listeners, Wish, transcripts
@@ -26,6 +31,7 @@ from .vad import VadOptions
 
 GREEDY = Sampling()
 _INSPECTED_SECONDS = 30.0
+_MOST_FEATURES = 500  # of 60 ms: the 30 s that `inspect` gives
 
 
 def load(
@@ -121,7 +127,8 @@ class Recognizer:
         text without being decoded.
         """
         wish = self._wish(language, hotwords, itn, sampling, timestamps, alternatives)
-        size = 1 if on_token else batch_size or (1 if backend.on_cpu else 8)
+        default = 1 if backend.on_cpu else 8
+        size = _batch_size(1 if on_token else default if batch_size is None else batch_size)
         start = time.perf_counter()
         recordings = read_ahead([audio], sample_rate, _vad_options(vad), max_seconds, workers=1)
         listeners = Listeners(on_token, on_segment, on_progress, cancelled)
@@ -148,10 +155,9 @@ class Recognizer:
         """Transcribe many recordings, segments of all of them decoded together; results come in order.
 
         A recording that cannot be used gives its error in its place and never stops the rest. Arguments are
-        those of `transcribe`.
+        those of `transcribe`; what it takes as a recording is here a batch of one.
         """
-        if batch_size < 1:
-            raise OptionError(f"batch_size={batch_size}: must be 1 or more")
+        sources, batch_size = _recordings(sources), _batch_size(batch_size)
         wish = self._wish(language, hotwords, itn, sampling, timestamps)
         recordings = read_ahead(sources, sample_rate, _vad_options(vad), max_seconds)
         listeners = Listeners(on_progress=on_progress)
@@ -191,6 +197,30 @@ class Recognizer:
         mx.eval([value for value in vars(found).values() if value is not None])
         return found
 
+    def transcribe_features(
+        self, features: "mx.array | np.ndarray", *, language: str | None = None, sampling: Sampling = GREEDY
+    ) -> str:
+        """The text for features [T', 560] of one segment: those of `inspect`, or others, altered or made elsewhere."""
+        if features.ndim != 2 or features.shape[1] != FEATURE_SIZE or not 0 < features.shape[0] <= _MOST_FEATURES:
+            raise OptionError(
+                f"features of shape {[*features.shape]}: give [frames, {FEATURE_SIZE}], 1 to {_MOST_FEATURES} frames"
+            )
+        wish = self._wish(language, None, True, sampling, timestamps=False)
+        given = features.astype(mx.float32) if isinstance(features, mx.array) else features
+        return backend.run(self._read_features, np.array(given, np.float32), wish)  # evaluated on the caller's thread
+
+    def _read_features(self, features: np.ndarray, wish: Wish) -> str:
+        model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
+        adapted = model.adapt(model.encode(mx.array(features)[None]))[0]
+        before, after = (model.llm.embed(mx.array(ids)) for ids in (wish.prompt.prefix, wish.prompt.suffix))
+        x = mx.concatenate([before, adapted[: model.audio_token_count(features.shape[0])], after])
+        seed = random.getrandbits(48) if wish.sampling.seed is None else wish.sampling.seed
+        [(_, generated)] = generate(model, [Request(x, seed)], wish.sampling, tokenizer.end_ids)
+        stream = TextStream(tokenizer)
+        for token_id in generated.ids:
+            stream.token_text(token_id)
+        return stream.text
+
     def info(self) -> Info:
         """What is loaded and what it runs on; print it."""
         codes = tuple(language.code for language in self.languages)
@@ -209,6 +239,8 @@ class Recognizer:
         timestamps: bool,
         alternatives: bool = False,
     ) -> Wish:
+        if not isinstance(sampling, Sampling):
+            raise OptionError(f"sampling={sampling!r:.80}: give a Sampling(…)")
         found = find_language(language, self.languages)
         return Wish(
             prompt=self._prompt(language, hotwords, itn),
@@ -219,5 +251,25 @@ class Recognizer:
         )
 
 
+def _recordings(sources: object) -> Iterable:
+    """A path, bytes, an open file, samples, and a rate with samples can be iterated over too; nobody means that."""
+    file = isinstance(sources, str | bytes | bytearray | os.PathLike) or hasattr(sources, "read")
+    samples = isinstance(sources, np.ndarray) and sources.ndim == 1 and sources.dtype != object
+    pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[0], Integral)
+    if file or samples or pair:
+        return [sources]
+    if not isinstance(sources, Iterable):
+        raise OptionError(f"transcribe_batch({sources!r:.80}): give a list of recordings, such as paths")
+    return sources
+
+
+def _batch_size(size: int) -> int:
+    if not isinstance(size, Integral) or size < 1:
+        raise OptionError(f"batch_size={size!r:.80}: must be a whole number, 1 or more")
+    return int(size)
+
+
 def _vad_options(vad: VadOptions | bool) -> VadOptions | None:
+    if not isinstance(vad, VadOptions | bool):
+        raise OptionError(f"vad={vad!r:.80}: use True, False or VadOptions(…)")
     return VadOptions() if vad is True else vad or None

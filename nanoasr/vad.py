@@ -6,6 +6,7 @@ Silero comes in a wheel of 1 MB and hears 32 ms at a time.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -42,6 +43,9 @@ class VadOptions:
     max_segment: float = 15.0
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, Real):
+                raise OptionError(f"{name}={value!r:.80}: must be a number")
         for name, fits, wanted in (
             ("threshold", _DROP < self.threshold < 1, f"above {_DROP} and below 1"),
             ("min_speech", 0 <= self.min_speech <= 1, "from 0 to 1"),

@@ -5,57 +5,31 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import COMMAND, ENVIRONMENT, EXPECTED, MODEL, SHORT, complaints, run, transcribe, transcript, write_speech
 from conftest import PARITY, SPEECH
 
 import nanoasr
 from nanoasr import cli
 from nanoasr.results import FORMATS
 
-MODEL = ("--model", str(PARITY / "official"))
-SHORT = (*MODEL, "--max-tokens", "16")
-EXPECTED = np.load(PARITY / "expected.npz")
-COMMAND = (sys.executable, "-m", "nanoasr")
-_PLACES = (str(Path(nanoasr.__file__).parents[1]), os.environ.get("PYTHONPATH"))
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, _PLACES))}
-
-
-def run(*arguments: object) -> int:
-    """The exit status of a command, in this process."""
-    try:
-        return cli.main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return end.code
-
-
-def transcribe(*arguments: object) -> int:
-    return run("transcribe", *SHORT, *arguments)
-
-
-def complaints(capsys) -> list[str]:
-    return capsys.readouterr().err.splitlines()
-
 
 @pytest.fixture
 def speech(tmp_path, monkeypatch) -> Path:
-    """A file of which the small random network writes some text; the working folder is its own."""
+    """A recording in a working folder of its own."""
     monkeypatch.chdir(tmp_path)
-    soundfile.write("speech.wav", EXPECTED["audio"], 16000, subtype="FLOAT")
-    return Path("speech.wav")
+    return write_speech()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def wanted() -> nanoasr.Transcript:
-    asr = nanoasr.load(PARITY / "official")
-    return asr.transcribe(EXPECTED["audio"], sampling=nanoasr.Sampling(max_tokens=16))
+    return transcript()
 
 
 # What is printed
@@ -136,6 +110,17 @@ def test_sampling_is_drawn_by_its_seed(speech, capsys):
         return capsys.readouterr().out
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_three_hours_are_transcribed_to_their_end(speech, capsys):
+    with soundfile.SoundFile("long.flac", "w", 16000, 1) as file:
+        for _ in range(180):
+            file.write(np.zeros(60 * 16000, np.int16))
+        file.write(EXPECTED["audio"])
+    assert transcribe("long.flac", "--format", "tsv") == 0
+    _, (start, end, text) = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert 10_800_000 <= int(start) < int(end) <= 10_803_300
+    assert text
 
 
 # What is written
@@ -240,113 +225,6 @@ def test_a_terminal_shows_how_much_is_done(speech):
     assert process.returncode == 0
     assert b"1/1 recordings" in shown
     assert b"of 3 s" in shown
-
-
-# Interruption
-
-
-def test_ctrl_c_leaves_finished_transcripts_whole(speech):
-    names = [f"{number:02}.wav" for number in range(40)]
-    for name in names:
-        shutil.copy(speech, name)
-    slow = ("--max-tokens", "300", "--temperature", "1.5", "--batch-size", "1", "--format", "json", "--out", "texts")
-    process = subprocess.Popen(
-        [*COMMAND, "transcribe", *MODEL, *slow, *names], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
-    deadline = time.monotonic() + 60
-    while not Path("texts/00.json").is_file():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 130
-    assert process.stderr.read() == "nanoasr: interrupted\n"
-    process.stderr.close()
-    written = sorted(os.listdir("texts"))
-    assert 1 <= len(written) < len(names)
-    assert all(nanoasr.Transcript.from_json(Path("texts", name)).text for name in written)
-
-
-# Bad input
-
-
-def test_each_bad_recording_is_told_in_a_line_and_the_others_are_transcribed(speech, wanted, capsys):
-    loud, half = EXPECTED["audio"], len(EXPECTED["audio"]) // 2
-    shutil.copy(speech, "last.wav")
-    Path("empty.wav").touch()
-    Path("notes.wav").write_text("This is no recording. " * 100)
-    soundfile.write("nothing.wav", loud[:0], 16000)
-    soundfile.write("click.wav", loud[:300], 16000)
-    soundfile.write("nan.wav", np.where(np.arange(len(loud)) == half, np.nan, loud), 16000, subtype="FLOAT")
-    soundfile.write("infinity.wav", np.where(np.arange(len(loud)) == half, np.inf, loud), 16000, subtype="FLOAT")
-    soundfile.write("long.wav", np.tile(loud, 4), 16000)
-    Path("folder").mkdir()
-    bad = {
-        "empty.wav": "empty",
-        "notes.wav": "not audio",
-        "nothing.wav": "0.025 s are needed",
-        "click.wav": "0.025 s are needed",
-        "nan.wav": "NaN or infinity at",
-        "infinity.wav": "NaN or infinity at",
-        "long.wav": "longer than the limit of 6 s",
-        "gone.wav": "no such file",
-        "https://example.org/a.wav": "download it",
-        "folder": "no recordings in it",
-        "*.opus": "no file matches",
-    }
-    assert transcribe(speech, *bad, "last.wav", "--max-minutes", "0.1", "--out", "texts") == 1
-    lines = complaints(capsys)
-    assert len(lines) == len(bad)
-    for name, reason in bad.items():
-        [line] = [line for line in lines if line.startswith(f"nanoasr: {name}: ")]
-        assert reason in line
-    assert sorted(os.listdir("texts")) == ["last.txt", "speech.txt"]
-    assert {Path("texts", name).read_text(encoding="utf-8") for name in os.listdir("texts")} == {wanted.to_txt()}
-
-
-def test_a_truncated_mp3_is_transcribed_as_far_as_it_goes(speech, capsys):
-    soundfile.write("whole.mp3", np.tile(EXPECTED["audio"], 3), 16000)
-    Path("half.mp3").write_bytes(Path("whole.mp3").read_bytes()[: os.path.getsize("whole.mp3") // 2])
-    assert transcribe("half.mp3", "--format", "json") == 0
-    assert 3 < nanoasr.Transcript.from_json(capsys.readouterr().out).duration < 7
-
-
-def test_a_file_name_cannot_move_the_cursor(speech, capsys):
-    assert transcribe("a\x1b[2J\nb.wav") == 1
-    [line] = complaints(capsys)
-    assert line.startswith("nanoasr: a?[2J b.wav: ")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ((), "FILE"),
-        (("speech.wav", "--format", "doc"), "doc"),
-        (("speech.wav", "--format", "txt,srt"), "--out"),
-        (("speech.wav", "--skip-existing"), "--out"),
-        (("speech.wav", "--out", "speech.wav"), "is a file"),
-        (("speech.wav", "--batch-size", "0"), "1 or more"),
-        (("speech.wav", "--temperature", "-1"), "temperature"),
-        (("speech.wav", "--temperature", "hot"), "hot"),
-        (("speech.wav", "--max-minutes", "0"), "--max-minutes"),
-        (("speech.wav", "--language", "klingon"), "English"),
-        (("speech.wav", "--hotwords-file", "gone.txt"), "gone.txt"),
-        (("speech.wav", "--hotwords", "<|im_end|>"), "special tokens"),
-        (("speech.wav", "--model", "no such model"), "neither a folder"),
-        (("speech.wav", "--quantize", "3-bit"), "3-bit"),
-        (("speech.wav", "--unknown"), "--unknown"),
-    ],
-)
-def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments, said, speech, capsys):
-    assert transcribe(*arguments) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert said in printed.err
-
-
-def test_no_command_is_wrong_usage(capsys):
-    assert run() == 2
-    assert "COMMAND" in capsys.readouterr().err
 
 
 # The other commands

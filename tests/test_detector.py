@@ -1,8 +1,15 @@
 """Silero's probabilities of speech."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 from conftest import SPEECH
 
+from nanoasr import detector
 from nanoasr.audio import load_audio
 from nanoasr.detector import FRAME, Detector, DetectorPool
 
@@ -62,3 +69,34 @@ def test_detectors_in_other_processes_hear_the_same():
         with pool.detector() as remote:
             np.testing.assert_allclose(remote.hear(FRAMES), Detector().hear(FRAMES), atol=1e-6)
     pool.close()
+
+
+HEARS_AFTER_CTRL_C = """
+import numpy as np
+from detector import RemoteDetector
+
+remote, frames = RemoteDetector(), np.zeros((3, 512), np.float32)
+before = remote.hear(frames)
+try:
+    print("listening", flush=True)
+    input()
+except KeyboardInterrupt:
+    remote.reset()
+    print(remote.hear(frames) == before)
+remote.close()
+"""
+
+
+def test_ctrl_c_does_not_reach_detectors_in_other_processes():
+    with subprocess.Popen(
+        [sys.executable, "-c", HEARS_AFTER_CTRL_C],
+        cwd=Path(detector.__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout.readline() == "listening\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stdout.read() == "True\n"

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import PARITY, SPEECH
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nanoasr
+from nanoasr.errors import OptionError
 
 LAYOUTS = ("official", "transformers", "mlx_audio", "mlx_audio_plus")
 CASES = {
@@ -104,6 +107,19 @@ def test_a_batch_gives_what_each_recording_gives_alone_and_keeps_their_order(asr
         assert [[token.id for token in t.tokens] for t in together] == [[token.id for token in t.tokens] for t in alone]
 
 
+@settings(max_examples=15, deadline=None, derandomize=True)  # so that rounding decides the same way each time
+@given(st.lists(st.tuples(st.integers(0, 30_000), st.integers(500, 22_000)), max_size=9), st.integers(1, 12))
+def test_any_batch_gives_what_each_recording_gives_alone(asr, places, batch_size):
+    options = {"sampling": nanoasr.Sampling(max_tokens=8), "vad": False, "language": "en"}
+    recordings = [AUDIO[start : start + length] for start, length in places]
+    together = asr.transcribe_batch(recordings, batch_size=batch_size, **options)
+    for recording, t in zip(recordings, together, strict=True):
+        alone = asr.transcribe(recording, **options)
+        assert t.text == alone.text
+        assert [token.id for token in t.tokens] == [token.id for token in alone.tokens]
+        assert [token.logprob for token in t.tokens] == pytest.approx([x.logprob for x in alone.tokens], abs=1e-3)
+
+
 def test_a_broken_file_yields_its_error_in_its_place(asr, tmp_path):
     text = tmp_path / "notes.wav"
     text.write_text("not audio at all")
@@ -114,6 +130,29 @@ def test_a_broken_file_yields_its_error_in_its_place(asr, tmp_path):
     assert all(isinstance(error, nanoasr.NanoASRError) for error in errors)
     assert "notes.wav" in str(errors[0])
     assert "gone.wav" in str(errors[1])
+
+
+@pytest.mark.parametrize("kind", ["name", "path", "bytes", "file", "samples", "rate and samples"])
+def test_a_lone_recording_is_a_batch_of_one(asr, kind, tmp_path):
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, AUDIO, 16000, subtype="FLOAT")
+    with path.open("rb") as file:
+        sources = {"name": str(path), "path": path, "bytes": path.read_bytes(), "file": file, "samples": AUDIO}
+        lone = sources.get(kind, (16000, AUDIO))
+        (t,) = asr.transcribe_batch(lone, sampling=nanoasr.Sampling(max_tokens=4))
+    assert len(t.tokens) == 4
+
+
+@pytest.mark.parametrize("sources", [None, 7, nanoasr.Sampling()])
+def test_what_is_neither_a_recording_nor_a_list_of_them_is_an_error_at_once(asr, sources):
+    with pytest.raises(OptionError, match="give a list of recordings"):
+        asr.transcribe_batch(sources)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "4", None])
+def test_a_batch_size_that_cannot_be_is_an_error_at_once(asr, size):
+    with pytest.raises(OptionError, match=r"batch_size=.*: must be a whole number, 1 or more"):
+        asr.transcribe_batch([AUDIO], batch_size=size)
 
 
 def test_an_abandoned_batch_leaves_nothing_running(asr):
@@ -198,6 +237,12 @@ def test_arrays_of_an_inspection_can_be_used_on_any_thread(asr):
         ({"language": "klingon"}, "Chinese"),
         ({"hotwords": "MLX"}, "list"),
         ({"max_seconds": 1.0}, "1"),
+        ({"language": 7}, "language=7"),
+        ({"hotwords": ["MLX", 7]}, "7"),
+        ({"sampling": 0.5}, "Sampling"),
+        ({"vad": "on"}, "VadOptions"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
     ],
 )
 def test_bad_arguments_are_told_in_words(asr, arguments, said):

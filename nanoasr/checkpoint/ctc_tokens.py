@@ -1,7 +1,6 @@
 """The text units of the CTC branch: ids <-> text."""
 
 import base64
-import binascii
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +66,8 @@ class CTCTokens:
         return [int(i) for i in kept if i != blank]
 
     def _merge(self, word: bytes) -> list[bytes]:
+        if word in self._ranks:
+            return [word]
         parts = [word[i : i + 1] for i in range(len(word))]
         while len(parts) > 1:
             ranks = [self._ranks.get(a + b, len(self._ranks)) for a, b in itertools.pairwise(parts)]
@@ -82,26 +83,35 @@ def load_ctc_tokens(layout: Layout, tokenizer: Tokenizer) -> CTCTokens | None:
 
     None where there is no branch, or nothing says what its ids mean.
     """
-    if layout.config.ctc is None:
+    ctc = layout.config.ctc
+    if ctc is None:
         return None
-    for folder in (layout.folder, layout.tokenizer):
-        if (folder / _FILE).is_file():
-            return CTCTokens(_read_units(folder / _FILE))
-    return CTCTokens([], tokenizer) if layout.config.ctc.vocab_size == tokenizer.size + 1 else None
+    for path in (layout.folder / _FILE, layout.tokenizer / _FILE):
+        if path.is_file():
+            units = _read_units(path)
+            if len(units) > ctc.blank_id:  # the ids between are marks of languages and events
+                raise CheckpointError(
+                    f"{path}: has {len(units)} units where the CTC branch has {ctc.blank_id} before its blank; "
+                    "it is another checkpoint's"
+                )
+            return CTCTokens(units)
+    same = ctc.vocab_size == tokenizer.size + 1 and ctc.blank_id == tokenizer.size
+    return CTCTokens([], tokenizer) if same else None
 
 
 def _read_units(path: Path) -> list[bytes]:
     if path.stat().st_size > _MOST_BYTES:
         raise CheckpointError(f"{path}: larger than {_MOST_BYTES >> 20} MiB, so not a list of text units")
-    units: dict[int, bytes] = {}
+    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
     try:
-        for line in path.read_bytes().splitlines():
-            if line.strip():
-                unit, rank = line.split()
-                units[int(rank)] = base64.b64decode(unit, validate=True)
-    except (ValueError, binascii.Error) as error:
+        pairs = [line.split() for line in lines]
+        units = {int(rank): base64.b64decode(unit, validate=True) for unit, rank in pairs}
+    except ValueError as error:
         raise CheckpointError(f"{path}: expected a base64 unit and its rank on every line ({error})") from None
-    ordered = [units.get(rank, b"") for rank in range(len(units))]
-    if not all(ordered) or not {bytes([i]) for i in range(256)} <= set(ordered):
-        raise CheckpointError(f"{path}: its ranks have gaps, or some bytes have no unit")
-    return ordered
+    if units.keys() != set(range(len(lines))):
+        raise CheckpointError(f"{path}: its ranks have gaps or repeats; fetch it again")
+    if len(set(units.values())) < len(units):
+        raise CheckpointError(f"{path}: has a unit twice; fetch it again")
+    if not {bytes([i]) for i in range(256)} <= set(units.values()):
+        raise CheckpointError(f"{path}: some bytes have no unit, so not all text could be spelled; fetch it again")
+    return [units[rank] for rank in range(len(units))]

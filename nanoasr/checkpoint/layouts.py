@@ -4,9 +4,7 @@ The names are the official checkpoint's, which both MLX layouts keep (`audio_enc
 only transformers has its own. A tensor is read when it is asked for, so what is known here costs no memory.
 """
 
-import json
 import mmap
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,16 +13,15 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import yaml
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError
 from ..features import FEATURE_SIZE, SAMPLE_RATE
 from ..model.config import AdaptorConfig, CTCConfig, EncoderConfig, LLMConfig, ModelConfig
 from .checks import check_front_end, check_relations, check_sizes
+from .folder import beside, one_file, read_json, read_yaml, tokenizer_folder
 from .torch_file import RawTensor, read_torch_file
 
-_LARGEST_CONFIG = 16 << 20  # bytes
 _SAFETENSORS_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U32": "uint32"}
 
 
@@ -51,9 +48,9 @@ class Layout:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the checkpoint under its official name; nothing is read yet."""
-        found = _torch_tensors(_one_file(self.folder, "*.pt")) if self.name == "official" else _safetensors(self.folder)
+        found = _torch_tensors(one_file(self.folder, "*.pt")) if self.name == "official" else _safetensors(self.folder)
         if self.name == "transformers":
-            found = {_official_name(name, self.config): tensor for name, tensor in found.items()}
+            found = {official_name(name, self.config): tensor for name, tensor in found.items()}
         if self.config.llm.tie_word_embeddings:
             found.pop("llm.lm_head.weight", None)  # a copy of the embeddings
         return {name: _memory_kernel(t) if ".fsmn_block." in name else t for name, t in found.items()}
@@ -75,7 +72,7 @@ def read_layout(folder: Path) -> Layout:
 
 def _recognize(folder: Path) -> Layout:
     if (folder / "config.json").is_file():
-        raw = _read_json(folder / "config.json")
+        raw = read_json(folder / "config.json")
         if "audio_encoder_conf" in raw:
             return _conf_layout("mlx-audio", folder, raw, raw.get("text_config") or raw.get("llm_config"))
         if raw.get("model_type") == "fun_asr_nano" and "audio_config" in raw:
@@ -83,9 +80,9 @@ def _recognize(folder: Path) -> Layout:
         if {"encoder", "adaptor", "llm"} <= raw.keys():
             return _plus_layout(folder, raw)
     if (folder / "config.yaml").is_file():
-        raw = _read_yaml(folder / "config.yaml")
-        llm = _tokenizer_folder(folder, str(raw.get("llm_conf", {}).get("init_param_path", "")))
-        return _conf_layout("official", folder, raw, _read_json(llm / "config.json"))
+        raw = read_yaml(folder / "config.yaml")
+        llm = tokenizer_folder(folder, str(raw.get("llm_conf", {}).get("init_param_path", "")))
+        return _conf_layout("official", folder, raw, read_json(llm / "config.json"))
     raise CheckpointError(
         f"{folder}: not a Fun-ASR-Nano checkpoint. Expected config.yaml with model.pt (official), or config.json "
         "with model.safetensors (transformers, mlx-audio, mlx-audio-plus)"
@@ -129,8 +126,8 @@ def _conf_layout(name: str, folder: Path, raw: dict, llm: dict | None) -> Layout
         name,
         folder,
         config,
-        _tokenizer_folder(folder, str(wanted)),
-        cmvn=_beside(folder, cmvn) if cmvn else None,
+        tokenizer_folder(folder, str(wanted)),
+        cmvn=beside(folder, cmvn) if cmvn else None,
         languages=tuple(map(str, raw["languages"])) if raw.get("languages") else None,
         card=str(raw["nanoasr_card"]) if raw.get("nanoasr_card") else None,
     )
@@ -160,7 +157,7 @@ def _transformers_layout(folder: Path, raw: dict) -> Layout:
         llm=_llm(llm, folder),
         audio_tokens="full",
     )
-    return Layout("transformers", folder, config, _tokenizer_folder(folder, ""))
+    return Layout("transformers", folder, config, tokenizer_folder(folder, ""))
 
 
 def _plus_layout(folder: Path, raw: dict) -> Layout:
@@ -180,7 +177,7 @@ def _plus_layout(folder: Path, raw: dict) -> Layout:
         llm=_llm(raw["llm"], folder),
         audio_tokens="low",  # it carries the official weights, which were trained so
     )
-    return Layout("mlx-audio-plus", folder, config, _tokenizer_folder(folder, ""))
+    return Layout("mlx-audio-plus", folder, config, tokenizer_folder(folder, ""))
 
 
 def _llm(raw: dict, folder: Path) -> LLMConfig:
@@ -198,7 +195,7 @@ def _only_known(kind: type, raw: dict, **fixed: Any) -> dict:
     return {f.name: raw[f.name] for f in fields(kind) if f.name in raw} | fixed
 
 
-def _official_name(name: str, config: ModelConfig) -> str:
+def official_name(name: str, config: ModelConfig) -> str:
     """transformers' name of a tensor -> the official one; unknown names pass as they are, to be reported."""
     tower = re.fullmatch(r"model\.audio_tower\.layers\.(\d+)\.(.+)", name)
     if tower:
@@ -285,70 +282,8 @@ def _safetensors(folder: Path) -> dict[str, Tensor]:
 def _safetensors_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = _read_json(index).get("weight_map")
+        shards = read_json(index).get("weight_map")
         if not isinstance(shards, dict) or not shards:
             raise CheckpointError(f"{index}: has no weight_map, the list of files; fetch it again")
-        return [_beside(folder, name) for name in sorted({str(name) for name in shards.values()})]
-    return [_one_file(folder, "*.safetensors")]
-
-
-def _one_file(folder: Path, pattern: str) -> Path:
-    preferred = folder / pattern.replace("*", "model")
-    files = [preferred] if preferred.is_file() else sorted(folder.glob(pattern))
-    if len(files) != 1:
-        found = f"several ({', '.join(f.name for f in files)})" if files else "none"
-        raise CheckpointError(f"{folder}: expected one weights file {preferred.name}, found {found}")
-    return files[0]
-
-
-def _tokenizer_folder(folder: Path, wanted: str) -> Path:
-    """Where tokenizer.json is: the folder that the config names, this one, or the only one inside it."""
-    candidates = [
-        _inside(folder, wanted),
-        folder,
-        *sorted(p.parent for p in folder.glob("*/tokenizer.json")),
-    ]
-    for candidate in candidates:
-        if (candidate / "tokenizer.json").is_file():
-            return candidate
-    raise CheckpointError(f"{folder}: no tokenizer.json in it or in a folder of it, such as Qwen3-0.6B/")
-
-
-def _beside(folder: Path, name: str) -> Path:
-    """A file that a config names, which must be in the config's own folder."""
-    path = _inside(folder, name)
-    if not os.path.isfile(path):
-        raise CheckpointError(f"{folder}: its config names {name:.200}, and no such file is in that folder")
-    return path
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The last part of a path that a config names: one that leads out of the folder is not followed."""
-    last = Path(name).name
-    return folder if last == ".." else folder / last
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        raw = json.loads(_read_text(path))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(raw, dict):
-        raise CheckpointError(f"{path}: expected an object of settings, found {type(raw).__name__}")
-    return raw
-
-
-def _read_yaml(path: Path) -> dict:
-    try:
-        raw = yaml.safe_load(_read_text(path))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as YAML ({error})") from None
-    if not isinstance(raw, dict) or "audio_encoder_conf" not in raw:
-        raise CheckpointError(f"{path}: not the config of a Fun-ASR-Nano (no audio_encoder_conf)")
-    return raw
-
-
-def _read_text(path: Path) -> str:
-    if path.stat().st_size > _LARGEST_CONFIG:
-        raise ValueError(f"over {_LARGEST_CONFIG >> 20} MB, far too large for a config")
-    return path.read_text(encoding="utf-8")
+        return [beside(folder, name) for name in sorted({str(name) for name in shards.values()})]
+    return [one_file(folder, "*.safetensors")]

@@ -1,17 +1,19 @@
 """When each piece of a text was said, by the CTC branch's probabilities of its units in every frame."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..checkpoint.ctc_tokens import CTCTokens
+from ..checkpoint.ctc_tokens import CTCTokens, Piece
+from .edges import word_edges
 
 FRAME_SECONDS = 0.06
 # LFR frame i is centred on filterbank frame 6 i, and that on the middle of its 25 ms
 _CENTRE = 0.0125
-# CTC says a unit in a frame or two and is blank for the rest of it: its end is at most this much later
-_LINGER = 0.24
+_CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: each character counts as a word
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def align(logprobs: np.ndarray, targets: Sequence[int], blank: int) -> list[Alig
     path = np.zeros(frames, int)
     for frame in range(frames - 1, -1, -1):
         path[frame] = state
-        state -= came_from[frame, state]
+        state -= int(came_from[frame, state])
     found = []
     for unit in range(count):
         where = np.flatnonzero(path == 2 * unit + 1)
@@ -66,11 +68,13 @@ def token_times(
     logprobs: np.ndarray,
     units: CTCTokens,
     blank: int,
+    samples: np.ndarray,
     offset: float = 0.0,
 ) -> list[tuple[float, float, float] | None]:
     """(start, end, confidence) of each token, in seconds from `offset`; None for tokens without text of their own.
 
-    `text` is what the tokens wrote, up to white space and marks that were taken out of it.
+    `text` is what the tokens wrote, up to white space and marks that were taken out of it; `samples` are what was
+    heard, in which the edges of words are looked for.
     """
     nothing: list[tuple[float, float, float] | None] = [None] * len(token_texts)
     pieces = units.pieces(text)
@@ -80,24 +84,45 @@ def token_times(
     owners = _owners(token_texts, text)
     if owners is None:
         return nothing
-    last = len(logprobs) * FRAME_SECONDS
-    starts = [max(0.0, (unit.start - 0.5) * FRAME_SECONDS + _CENTRE) for unit in aligned]
-    ends = [(unit.end - 0.5) * FRAME_SECONDS + _CENTRE for unit in aligned]
-    ends = [min(end + _LINGER, *starts[i + 1 : i + 2], last) for i, end in enumerate(ends)]
+    times = _piece_times(text, pieces, aligned, samples)
     spans: dict[int, list[int]] = {}
     for i, piece in enumerate(pieces):
         for token in {owners[char] for char in range(piece.start, piece.end)} - {None}:
             spans.setdefault(token, []).append(i)
     return [
         (
-            offset + starts[spans[token][0]],
-            offset + max(ends[spans[token][-1]], starts[spans[token][0]]),
+            offset + times[spans[token][0]][0],
+            offset + times[spans[token][-1]][1],
             min(aligned[i].confidence for i in spans[token]),
         )
         if token in spans
         else None
         for token in range(len(token_texts))
     ]
+
+
+def _piece_times(
+    text: str, pieces: Sequence[Piece], aligned: Sequence[Aligned], samples: np.ndarray
+) -> list[tuple[float, float]]:
+    """Start and end of every piece: words have theirs from the sound, pieces share the word that they are of."""
+    first_of_word = [i for i, piece in enumerate(pieces) if not i or _begins_word(text, piece)]
+    groups = [range(i, j) for i, j in zip(first_of_word, [*first_of_word[1:], len(pieces)], strict=True)]
+    centres = [(unit.start + unit.end - 1) / 2 * FRAME_SECONDS + _CENTRE for unit in aligned]
+    recognized = [(centres[group[0]], centres[group[-1]]) for group in groups]
+    letters = [len(text[pieces[group[0]].start : pieces[group[-1]].end].strip()) for group in groups]
+    times = []
+    for group, (start, end) in zip(groups, word_edges(samples, recognized, letters), strict=True):
+        cuts = [start, *(centres[i] - FRAME_SECONDS / 2 for i in group[1:]), end]
+        if any(later <= earlier for earlier, later in itertools.pairwise(cuts)):  # recognized early or late: by length
+            lengths = [0, *(pieces[i].end - pieces[i].start for i in group)]
+            cuts = [start + (end - start) * share for share in np.cumsum(lengths) / max(1, sum(lengths))]
+        times += [(float(a), float(b)) for a, b in itertools.pairwise(cuts)]
+    return times
+
+
+def _begins_word(text: str, piece: Piece) -> bool:
+    before, after = text[piece.start - 1 : piece.start], text[piece.start : piece.end]
+    return before.isspace() or after[:1].isspace() or bool(_CJK.match(after) or _CJK.match(before))
 
 
 def _owners(token_texts: Sequence[str], text: str) -> list[int | None] | None:

@@ -35,7 +35,8 @@ class Generated:
     """Tokens for one request, with the log-probability the model gave each.
 
     `steps` counts the forward passes after the prefill that the tokens came from; `drafted` the tokens of guesses
-    that the model was shown (see draft.py), `accepted` those that it would have written itself.
+    that the model was shown (see draft.py), `accepted` those that it would have written itself. What was done for
+    several rows at once counts in equal shares in the seconds of each.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -125,7 +126,6 @@ class _Row:
     index: int
     request: Request
     result: Generated
-    started: float
     keys: Iterator[mx.array] | None
 
 
@@ -151,15 +151,14 @@ class _Batch:
         cache = Cache(self.model.config.llm, mx.array(gaps) if any(gaps) else None)
         states = self.model.llm(x, cache)[:, -1]
         rows = [
-            _Row(index, request, Generated(), start, None if self.sampling.greedy else _random_keys(request.seed))
+            _Row(index, request, Generated(), None if self.sampling.greedy else _random_keys(request.seed))
             for index, request in new
         ]
         history = mx.full((len(rows), self.history.shape[1]), -1, dtype=mx.int32)
         tokens, facts = self._choose(states, history, rows)
         mx.eval(tokens, facts, cache.state())
         for row in rows:
-            row.result.prefill_seconds = time.perf_counter() - start
-            row.started = time.perf_counter()
+            row.result.prefill_seconds = (time.perf_counter() - start) / len(rows)
         if self.rows:
             self.cache.join(cache)
             self.tokens = mx.concatenate([self.tokens, tokens])
@@ -169,9 +168,9 @@ class _Batch:
             self.cache, self.tokens, self.facts, self.history = cache, tokens, facts, history
         self.rows = self.rows + rows
 
-    def step(self) -> Iterator[tuple[int, Generated]]:
+    def step(self) -> list[tuple[int, Generated]]:
         """Launch the next step, then read the tokens of the last; rows that they finish come back."""
-        tokens, facts = self.tokens, self.facts
+        start, tokens, facts = time.perf_counter(), self.tokens, self.facts
         if self.sampling.looks_back:
             self.history = mx.concatenate([self.history, tokens[:, None]], axis=1)
         x = self.model.llm.embed(tokens[:, None])
@@ -180,19 +179,22 @@ class _Batch:
         mx.async_eval(self.tokens, self.facts)
 
         logprobs, *top = (fact.tolist() for fact in facts)
-        staying = []
+        staying, finished = [], []
         for place, (row, token_id) in enumerate(zip(self.rows, tokens.tolist(), strict=True)):
             result = row.result
             if top:
                 result.alternatives.append(list(zip(top[0][place], top[1][place], strict=True)))
             if take(result, row.request, token_id, logprobs[place], self.end_ids, self.sampling.max_tokens):
-                result.decode_seconds = time.perf_counter() - row.started
-                yield row.index, result
+                finished.append((row.index, result))
             else:
                 result.steps += 1
                 staying.append(place)
-        if len(staying) < len(self.rows):
+        share = (time.perf_counter() - start) / len(self.rows)
+        for row in self.rows:
+            row.result.decode_seconds += share
+        if finished:
             self._keep(staying)
+        return finished
 
     def _keep(self, places: list[int]) -> None:
         self.rows = [self.rows[place] for place in places]

@@ -1,10 +1,13 @@
 """The words that the LLM reads around the audio, exactly as FunASR writes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..checkpoint.tokenizer import Tokenizer
 from ..errors import OptionError
+from ..words import one_line
+
+_MOST_HOTWORDS, _LONGEST_HOTWORD, _HOTWORD_CHARACTERS = 500, 200, 10_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ def find_language(wish: str | None, known: Sequence[Language] = LANGUAGES) -> La
 
     OptionError lists what the checkpoint knows.
     """
+    if not isinstance(wish, str | None):
+        raise OptionError(f'language={wish!r:.80}: give a code such as "en", a name, or None for the model to tell')
     if wish is None or wish.strip().lower() in ("", "auto"):
         return None
     name = wish.strip().lower().replace("_", "-")
@@ -77,11 +82,20 @@ def find_language(wish: str | None, known: Sequence[Language] = LANGUAGES) -> La
 
 def clean_hotwords(hotwords: Sequence[str] | None) -> tuple[str, ...]:
     """Hotwords without blanks and repeats; OptionError for what would break out of the prompt's list."""
-    if isinstance(hotwords, str):
-        raise OptionError(f'hotwords={hotwords!r}: give a list of words, such as ["{hotwords}"]')
-    words = tuple(dict.fromkeys(" ".join(word.split()) for word in hotwords or () if word.strip()))
+    if isinstance(hotwords, str | bytes) or not isinstance(hotwords, Iterable | None):
+        raise OptionError(f'hotwords={hotwords!r:.80}: give a list of words, such as ["MLX", "Qwen3"]')
+    given = list(hotwords or ())
+    for word in given:
+        if not isinstance(word, str):
+            raise OptionError(f"hotwords has {word!r:.80} in it, which is no text: give words")
+    words = tuple(dict.fromkeys(word for word in map(one_line, given) if word))
     if any("<|" in word for word in words):
         raise OptionError("hotwords must not hold special tokens (<|…|>)")
-    if len(words) > 500 or any(len(word) > 200 for word in words):
-        raise OptionError("at most 500 hotwords of at most 200 characters each: the prompt has to fit the model")
+    for found, most, what in (
+        (len(words), _MOST_HOTWORDS, "hotwords"),
+        (max(map(len, words), default=0), _LONGEST_HOTWORD, "characters in a hotword"),
+        (sum(map(len, words)), _HOTWORD_CHARACTERS, "characters in all hotwords together"),
+    ):
+        if found > most:
+            raise OptionError(f"{found} {what}: at most {most}, since the prompt has to fit the model")
     return words

@@ -3,15 +3,18 @@
 import re
 
 from ..checkpoint.tokenizer import Tokenizer
+from ..words import one_line
 
-_UNSPOKEN = re.compile(r"<think>.*?(?:</think>|\Z)|/sil", re.DOTALL)
-_MARKERS = ("<think>", "/sil")
+# "/sil" may stand right after a word, or between Chinese characters, but "and/silver" has none.
+_UNSPOKEN = re.compile(r"<think>.*?(?:</think>|\Z)|/sil(?![0-9A-Za-z\u00c0-\u024f])", re.DOTALL)
+# what may yet turn out to be a marker when more text follows, or to be none
+_UNDECIDED = tuple(part[:length] for part in ("<think", "/sil") for length in range(len(part), 0, -1))
 _BROKEN = "\ufffd"
 
 
 def clean(text: str) -> str:
-    """A transcript without `<think>` blocks, `/sil` marks and spare white space."""
-    return " ".join(_UNSPOKEN.sub(" ", text).split())
+    """A transcript without `<think>` blocks, `/sil` marks, control characters and spare white space."""
+    return one_line(_UNSPOKEN.sub(" ", text))
 
 
 class TextStream:
@@ -39,13 +42,8 @@ class TextStream:
 
     def new_text(self) -> str:
         """What may be shown now and was not before; text that may turn out to be a marker is held back."""
-        raw = self._raw
-        for marker in _MARKERS:
-            for length in range(len(marker) - 1, 0, -1):
-                if raw.endswith(marker[:length]):
-                    raw = raw[:-length]
-                    break
-        return self._show(clean(raw))
+        undecided = next((part for part in _UNDECIDED if self._raw.endswith(part)), "")
+        return self._show(clean(self._raw.removesuffix(undecided)))
 
     def finish(self) -> str:
         """The rest, when no more ids come."""

@@ -36,6 +36,12 @@ def test_the_path_found_is_the_likeliest_of_all(frames, targets, seed):
     )
 
 
+def test_a_long_text_is_aligned_as_well_as_a_short_one():
+    said = {frame: frame % 3 for frame in range(0, 1000, 2)}
+    found = align(spikes(1000, said), list(said.values()), BLANK)
+    assert [(span.start, span.end) for span in found] == [(frame, frame + 1) for frame in said]
+
+
 class Letters:
     """A unit for each of a, b, c."""
 
@@ -50,15 +56,36 @@ def spikes(frames: int, said: dict[int, int]) -> np.ndarray:
     return logprobs
 
 
-def test_tokens_get_the_times_of_their_letters():
-    times = token_times(["ab", "", " c"], "ab c", spikes(30, {5: 0, 8: 1, 20: 2}), Letters(), BLANK, offset=10.0)
+def noise(*spans: tuple[float, float], seconds: float) -> np.ndarray:
+    """Noise between these times, and silence."""
+    samples = np.zeros(round(seconds * 16000), np.float32)
+    for start, end in spans:
+        inside = slice(round(start * 16000), round(end * 16000))
+        samples[inside] = np.random.default_rng(0).normal(0, 0.1, len(samples[inside]))
+    return samples
+
+
+def test_words_have_the_edges_of_their_sound_and_tokens_a_share_of_their_word():
+    heard = noise((0.2, 0.7), (1.0, 1.5), seconds=1.8)
+    probabilities = spikes(30, {7: 0, 9: 1, 20: 2})
+    times = token_times(["ab", "", " c"], "ab c", probabilities, Letters(), BLANK, heard, offset=10.0)
     (start, end, sure), nothing, (later, last, _) = times
-    assert abs(start - 10.3) < 0.06 and nothing is None and abs(later - 11.2) < 0.06
-    assert start < end < later < last <= 11.8
-    assert math.isclose(sure, 0.97)
+    np.testing.assert_allclose([start, end, later, last], [10.2, 10.7, 11.0, 11.5], atol=0.03)
+    assert nothing is None and math.isclose(sure, 0.97)
+
+    a, b, _ = token_times(["a", "b", " c"], "ab c", probabilities, Letters(), BLANK, heard)
+    np.testing.assert_allclose([a[0], a[1], b[1]], [0.2, 9 * 0.06 + 0.0125 - 0.03, 0.7], atol=0.03)
+    assert a[1] == b[0]
+
+
+def test_a_word_that_was_written_before_it_was_said_is_found_where_it_was_said():
+    heard = noise((0.5, 0.9), (1.1, 1.5), seconds=1.8)
+    times = token_times(["a", " b"], "a b", spikes(30, {0: 0, 22: 1}), Letters(), BLANK, heard)
+    np.testing.assert_allclose([t for time in times for t in time[:2]], [0.5, 0.9, 1.1, 1.5], atol=0.03)
 
 
 def test_text_that_does_not_fit_has_no_times():
-    assert token_times(["abcabc"], "abcabc", spikes(4, {}), Letters(), BLANK) == [None]
-    assert token_times(["xyz"], "ab", spikes(9, {2: 0, 4: 1}), Letters(), BLANK) == [None]
-    assert token_times([], "", spikes(9, {}), Letters(), BLANK) == []
+    silence = np.zeros(8000, np.float32)
+    assert token_times(["abcabc"], "abcabc", spikes(4, {}), Letters(), BLANK, silence) == [None]
+    assert token_times(["xyz"], "ab", spikes(9, {2: 0, 4: 1}), Letters(), BLANK, silence) == [None]
+    assert token_times([], "", spikes(9, {}), Letters(), BLANK, silence) == []

@@ -1,5 +1,6 @@
 """The decoding loop: the reference's tokens, in batches of any width, and every way to stop."""
 
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -194,6 +195,15 @@ def test_alternatives_are_those_of_each_row_in_a_batch():
 def test_steps_are_the_passes_after_the_prefill():
     ended, cut = decode([request("plain.low")] * 2, end_ids=frozenset({288}), width=2)
     assert len(ended.ids) == ended.steps == cut.steps == 3  # 16 from the prefill, then 198, 16 and the end
+
+
+def test_what_rows_cost_together_is_no_more_than_what_was_spent():
+    strange_requests()
+    start = time.perf_counter()
+    results = decode(strange_requests(), width=4)
+    spent = time.perf_counter() - start
+    told = [result.prefill_seconds + result.decode_seconds for result in results]
+    assert 0.3 * spent < sum(told) <= spent
 
 
 def test_the_same_seed_draws_the_same_text_and_another_seed_another():

@@ -16,7 +16,10 @@ texts = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd|"), max_size=40
 )  # | as in <|im_end|>
 marked_texts = st.lists(
-    st.one_of(texts, st.sampled_from(["<think>", "</think>", "/sil", "<th", "/s", "il", "/", "<", " ", "\n"])),
+    st.one_of(
+        texts,
+        st.sampled_from(["<think>", "</think>", "/sil", "<th", "/s", "il", "ver", "/", "<", " ", "\n", "\x1b", "字"]),
+    ),
     max_size=8,
 ).map("".join)
 quick = settings(max_examples=150, deadline=None)
@@ -66,6 +69,7 @@ def test_pieces_of_any_text_add_up_to_it(text):
 @example("/s<think>x</think>il")
 @example("<thi<think>x</think>nk>")
 @example("a /si/sil b")
+@example("a/sil/silver/sil")
 def test_pieces_add_up_to_the_clean_text_whatever_markers_are_in_it(text):
     pieces = shown(tokenizer().encode(text))
     assert "".join(pieces) == clean(text)
@@ -105,7 +109,11 @@ def test_an_unfinished_last_character_is_left_out():
         ("hello <think>never closed", "hello"),
         ("/sil", ""),
         ("one/sil two /sil", "one two"),
+        ("你好/sil谢谢", "你好 谢谢"),
+        ("/sil/sil.", "."),
+        ("gold and/silver, w/silk, a/silêncio", "gold and/silver, w/silk, a/silêncio"),
         ("  spare \n\n white\tspace ", "spare white space"),
+        ("a\x1b[2Jb\x00\x07\r\x9bc\x7f", "a [2Jb c"),
         ("2 < 3 and 1/2", "2 < 3 and 1/2"),
         ("", ""),
     ],
@@ -118,13 +126,25 @@ def test_what_the_model_says_to_itself_is_removed(raw, text):
 @pytest.mark.parametrize("marker", ["<think>", "/sil"])
 def test_the_beginning_of_a_marker_is_held_back_until_it_is_clear(marker):
     stream = TextStream(tokenizer())
-    for character in "ok" + marker[:-1]:
+    hear(stream, "ok" + marker[:-1])
+    assert stream.new_text() == "ok"
+    hear(stream, "!")
+    assert stream.new_text() == marker[:-1] + "!"
+
+
+def test_a_silence_mark_is_told_from_a_word_by_what_follows():
+    for rest, shown_later in (("ver", "/silver"), (" then", " then")):
+        stream = TextStream(tokenizer())
+        hear(stream, "and/sil")
+        assert stream.new_text() == "and"
+        hear(stream, rest)
+        assert stream.new_text() == shown_later
+
+
+def hear(stream: TextStream, text: str) -> None:
+    for character in text:
         for token_id in tokenizer().encode(character):
             stream.token_text(token_id)
-    assert stream.new_text() == "ok"
-    for token_id in tokenizer().encode("!"):
-        stream.token_text(token_id)
-    assert stream.new_text() == marker[:-1] + "!"
 
 
 def test_special_tokens_are_not_shown():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from conftest import PARITY
+from places import PARITY
 
 import nanoasr
 from nanoasr import cli

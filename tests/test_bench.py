@@ -7,8 +7,8 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import PARITY
 from mlx.utils import tree_flatten
+from places import PARITY
 
 from nanoasr import backend, cli
 from nanoasr.bench import Plan, Subject, bench, made_up_speech, stage_works, take_turns

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import COMMAND, ENVIRONMENT, EXPECTED, MODEL, SHORT, complaints, run, transcribe, transcript, write_speech
-from conftest import PARITY, SPEECH
+from places import PARITY, SPEECH
 
 import nanoasr
 from nanoasr import cli

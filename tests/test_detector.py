@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from conftest import SPEECH
+from places import SPEECH
 
 from nanoasr import detector
 from nanoasr.audio import load_audio

@@ -5,7 +5,7 @@ import math
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import PARITY
+from places import PARITY
 
 from nanoasr.errors import CheckpointError
 from nanoasr.features import features, filterbank, frame_count, lfr, lfr_count, mel_matrix, read_cmvn

@@ -7,9 +7,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import soundfile
-from conftest import PARITY, SPEECH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import PARITY, SPEECH
 
 import nanoasr
 from nanoasr.errors import OptionError

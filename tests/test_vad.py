@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import PARITY, SPEECH
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import PARITY, SPEECH
 
 from nanoasr.audio import load_audio
 from nanoasr.detector import FRAME

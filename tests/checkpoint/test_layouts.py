@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import yaml
 from checkpoints import LAYOUTS, SMALL, SMALL_CTC, random_tensors, write_checkpoint, write_torch_file
-from conftest import PARITY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import PARITY
 from safetensors.numpy import load_file, save_file
 
 from nanoasr.checkpoint.layouts import Layout, read_layout

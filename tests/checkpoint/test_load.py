@@ -12,8 +12,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from checkpoints import SMALL, random_tensors, write_checkpoint, write_torch_file
-from conftest import HERE, PARITY
 from mlx.utils import tree_flatten
+from places import HERE, PARITY
 
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.errors import CheckpointError, OptionError

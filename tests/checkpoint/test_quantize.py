@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from checkpoints import SMALL, SMALL_CTC, random_tensors, write_checkpoint
-from conftest import PARITY
 from mlx.utils import tree_flatten
+from places import PARITY
 
 import nanoasr
 from nanoasr.checkpoint.layouts import read_layout

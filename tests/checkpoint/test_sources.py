@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HERE, PARITY
+from places import HERE, PARITY
 
 from nanoasr.checkpoint import sources
 from nanoasr.checkpoint.sources import PRESETS, find_checkpoint

@@ -5,7 +5,7 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
-from conftest import PARITY
+from places import PARITY
 
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.features import features, frame_count, lfr_count

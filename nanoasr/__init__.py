@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING, Any
 from . import backend as backend  # first of all: on a Linux CPU it gives MLX an optimised BLAS
 
 if TYPE_CHECKING:
+    from .attention import TextAttention
     from .checkpoint.convert import convert
     from .checkpoint.quantize import Quantization
     from .decode.sampling import Sampling
     from .errors import NanoASRError
     from .recognizer import Inspection, Recognizer, load
     from .results import Segment, Timings, Token, Transcript
+    from .stream import LiveOptions, LiveSession, Update
     from .vad import VadOptions
 
 __version__ = "0.1.0"
 __all__ = [
     "Inspection",
+    "LiveOptions",
+    "LiveSession",
     "NanoASRError",
     "Quantization",
     "Recognizer",
     "Sampling",
     "Segment",
+    "TextAttention",
     "Timings",
     "Token",
     "Transcript",
+    "Update",
     "VadOptions",
     "convert",
     "load",
@@ -33,6 +39,7 @@ _HOME = {
     "load": "recognizer",
     "Recognizer": "recognizer",
     "Inspection": "recognizer",
+    "TextAttention": "attention",
     "Sampling": "decode.sampling",
     "Quantization": "checkpoint.quantize",
     "convert": "checkpoint.convert",
@@ -41,6 +48,9 @@ _HOME = {
     "Token": "results",
     "Timings": "results",
     "VadOptions": "vad",
+    "LiveOptions": "stream",
+    "LiveSession": "stream",
+    "Update": "stream",
     "NanoASRError": "errors",
 }
 

@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=prog, description="Fun-ASR-Nano speech recognition in MLX.", epilog=_EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"nanoasr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    for add in (_add_transcribe, _add_convert, _add_bench, _add_info, _add_train):
+    for add in (_add_transcribe, _add_live, _add_convert, _add_bench, _add_info, _add_train):
         add(commands)
     return parser
 
@@ -85,6 +85,34 @@ output are one line each. Ctrl-C keeps what is finished.
     group = parser.add_argument_group("how tokens are chosen")
     for name, (kind, text) in SAMPLING.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__[0].upper(), help=text)
+
+
+def _add_live(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "live",
+        help="text while somebody speaks",
+        description="""Write down what a microphone hears, or a file, while it is spoken.
+
+On a terminal the sentence being spoken is painted anew as it grows: what stands is plain, what may change is dim. In
+a pipe every finished segment is a line. Ctrl-C ends, and what was heard until then is kept.""",
+        epilog="""examples:
+  %(prog)s
+  %(prog)s --save meeting.srt --language en
+  %(prog)s --file talk.wav --realtime
+
+The microphone needs the sounddevice package: pip install sounddevice.""",
+    )
+    add = parser.add_argument
+    add("--file", type=Path, metavar="FILE", help="a recording instead of the microphone")
+    add("--realtime", action="store_true", help="play the file at its own pace, as if it were spoken now")
+    add("--device", metavar="NAME", help="which microphone: its number or a part of its name")
+    add("--save", type=Path, metavar="FILE", help=f"write the transcript at the end: .{', .'.join(FORMATS)}")
+    add("--interval", type=float, default=0.5, metavar="S", help="seconds between two looks at it (default 0.5)")
+    add("--verbose", action="store_true", help="say at the end, on stderr, what it cost and how late the text came")
+    add("--language", help="a code (en, zh, ja …) or a name; left to the model if unset")
+    add("--hotwords", action="append", default=[], metavar="A,B", help="words to listen for")
+    add("--no-itn", dest="itn", action="store_false", help="numbers and dates in words, not figures")
+    _add_model(parser)
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:

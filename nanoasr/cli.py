@@ -120,6 +120,43 @@ def _options(args: argparse.Namespace) -> dict:
     }
 
 
+# live
+
+
+def _live(args: argparse.Namespace) -> int:
+    from .live import Screen, check_target, from_file, from_microphone, listen
+    from .recognizer import load
+    from .stream import LiveOptions, Update
+
+    if args.realtime and not args.file:
+        raise OptionError("--realtime plays a --file at its own pace: name one")
+    check_target(args.save)
+    options = LiveOptions(interval=args.interval, realtime=args.realtime or not args.file)
+    asr = load(args.model, quantize=args.quantize, dtype=args.dtype)
+    hotwords = [word for entry in args.hotwords for word in entry.replace("，", ",").split(",") if word.strip()]
+    late: list[float] = []
+    screen = Screen(sys.stdout)
+
+    def tell(update: Update) -> None:
+        screen.show(update)
+        late.extend(update.latency.commit)
+
+    blocks = from_file(args.file, args.realtime) if args.file else from_microphone(args.device)
+    with asr.stream(
+        language=args.language, hotwords=hotwords, itn=args.itn, options=options, on_update=tell
+    ) as session:
+        transcript = listen(session, blocks)
+    if args.save:
+        transcript.save(args.save)
+    if args.verbose:
+        complain(f"{transcript.duration:.1f} s heard; {session.latency}")
+        if late:
+            complain(
+                f"words were committed {sorted(late)[len(late) // 2]:.2f} s after their end (median of {len(late)})"
+            )
+    return 0
+
+
 # convert, info, train, bench
 
 
@@ -201,4 +238,11 @@ def _bench(args: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"transcribe": _transcribe, "convert": _convert, "bench": _bench, "info": _info, "train": _train}
+_COMMANDS = {
+    "transcribe": _transcribe,
+    "live": _live,
+    "convert": _convert,
+    "bench": _bench,
+    "info": _info,
+    "train": _train,
+}

@@ -49,7 +49,7 @@ def transcripts(
 ) -> Iterator[Transcript | NanoASRError]:
     """One result for each recording, in order. `window` cuts are handed to the worker at a time, `width` of them
     are decoded together; other callers of the worker get their turn in between."""
-    seed = random.getrandbits(48) if wish.sampling.seed is None else wish.sampling.seed
+    seed = seed_for(wish)
     unfinished: list[_File] = []
     waiting: list[tuple[_File, Cut]] = []
 
@@ -84,6 +84,11 @@ def transcripts(
         yield from finished()
     decode()
     yield from finished()
+
+
+def seed_for(wish: Wish) -> int:
+    """The seed of a recording: the one that was asked for, or any."""
+    return random.getrandbits(48) if wish.sampling.seed is None else wish.sampling.seed
 
 
 class _File:
@@ -146,7 +151,7 @@ def _decode_cuts(
             rest = stream.finish()
             if rest:
                 listeners.on_token(rest)
-    return [_segment(checkpoint, wish, cut, result) for cut, result in zip(cuts, decoded, strict=True)]
+    return [finished_segment(checkpoint, wish, cut, result) for cut, result in zip(cuts, decoded, strict=True)]
 
 
 def _teller(stream: TextStream, on_token: Callable[[str], None]) -> Callable[[int], None]:
@@ -159,7 +164,8 @@ def _teller(stream: TextStream, on_token: Callable[[str], None]) -> Callable[[in
     return tell
 
 
-def _segment(checkpoint: Checkpoint, wish: Wish, cut: Cut, decoded: Decoded) -> tuple[Segment, Timings]:
+def finished_segment(checkpoint: Checkpoint, wish: Wish, cut: Cut, decoded: Decoded) -> tuple[Segment, Timings]:
+    """What was decoded of a cut, in words and times, and what it took."""
     start = time.perf_counter()
     generated, tokenizer = decoded.generated, checkpoint.tokenizer
     stream = TextStream(tokenizer)

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from . import backend
+from .attention import TextAttention, encoder_attention, text_attention
 from .audio import SAMPLE_RATE, Audio, load_audio
 from .checkpoint.ctc_tokens import load_ctc_tokens
 from .checkpoint.load import Checkpoint, load_checkpoint
@@ -26,7 +27,8 @@ from .info import Info, describe
 from .model.config import AudioTokens
 from .pipeline import Listeners, Wish, transcripts
 from .reader import read_ahead
-from .results import Segment, Transcript
+from .results import Segment, Token, Transcript
+from .stream import LiveOptions, LiveSession, Update
 from .vad import VadOptions
 
 GREEDY = Sampling()
@@ -163,6 +165,28 @@ class Recognizer:
         listeners = Listeners(on_progress=on_progress)
         return transcripts(self.checkpoint, wish, recordings, batch_size, 4 * batch_size, listeners)
 
+    def stream(
+        self,
+        *,
+        language: str | None = None,
+        hotwords: Sequence[str] | None = None,
+        itn: bool = True,
+        sampling: Sampling = GREEDY,
+        timestamps: bool = True,
+        options: LiveOptions | None = None,
+        sample_rate: int = SAMPLE_RATE,
+        on_update: Callable[[Update], None] | None = None,
+    ) -> LiveSession:
+        """Listen live: `push` samples (mono, at `sample_rate`) into the session that comes back.
+
+        options    how often to guess, when to commit, where segments end; a microphone wants
+                   `LiveOptions(realtime=True)`
+        on_update  called with every update; `push` returns the last of those that its samples brought
+        The other arguments are those of `transcribe`. Several sessions may share a recognizer.
+        """
+        wish = self._wish(language, hotwords, itn, sampling, timestamps)
+        return LiveSession(self.checkpoint, wish, options or LiveOptions(), sample_rate, on_update)
+
     def inspect(
         self,
         audio: "str | Path | bytes | np.ndarray | object",
@@ -196,6 +220,29 @@ class Recognizer:
         found = Inspection(samples, bank, x, encoded[0], adapted, audio_tokens, ctc, prefix, suffix, logits)
         mx.eval([value for value in vars(found).values() if value is not None])
         return found
+
+    def attention(self, audio: "Inspection | str | Path | bytes | np.ndarray | object", layer: int = -1) -> mx.array:
+        """Where each frame looks in one layer of the encoder: [heads, T', T'], each row sums to 1.
+
+        audio   what `inspect` takes or, quicker for many layers, what it gave
+        layer   0 is the first, -1 the last
+        """
+        x = audio if isinstance(audio, Inspection) else self.inspect(audio)
+        return backend.run(encoder_attention, self.checkpoint, x, layer)
+
+    def text_attention(
+        self,
+        audio: "Inspection | str | Path | bytes | np.ndarray | object",
+        layer: int = -1,
+        tokens: Sequence[Token] | None = None,
+    ) -> TextAttention:
+        """Where the language model looks in one of its layers as it chooses each token.
+
+        audio, layer   as for `attention`
+        tokens         of a transcript, to be looked at as if the model chose them; None for its own greedy ones
+        """
+        x = audio if isinstance(audio, Inspection) else self.inspect(audio)
+        return backend.run(text_attention, self.checkpoint, x, layer, tokens)
 
     def transcribe_features(
         self, features: "mx.array | np.ndarray", *, language: str | None = None, sampling: Sampling = GREEDY

@@ -276,3 +276,16 @@ def test_quantized_networks_run_and_count_the_same_parameters(asr, preset):
     quantized = nanoasr.load(PARITY / "official", quantize=preset)
     assert quantized.transcribe(AUDIO, sampling=nanoasr.Sampling(max_tokens=4)).tokens
     assert quantized.info().parameters == asr.info().parameters
+
+
+def test_features_that_inspect_gave_are_read_as_the_recording_is(asr):
+    sampling = nanoasr.Sampling(max_tokens=16)
+    x = asr.inspect(AUDIO).features
+    assert asr.transcribe_features(x, sampling=sampling) == asr.transcribe(AUDIO, sampling=sampling).text
+    assert asr.transcribe_features(x * 1.0, sampling=sampling)  # not evaluated yet, on this thread
+
+
+@pytest.mark.parametrize("shape", [(560,), (0, 560), (3, 80), (501, 560)])
+def test_features_of_another_shape_are_refused(asr, shape):
+    with pytest.raises(OptionError, match="frames"):
+        asr.transcribe_features(np.zeros(shape, np.float32))

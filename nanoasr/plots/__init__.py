@@ -4,6 +4,8 @@ Backgrounds are transparent and lines a neutral grey, so that figures stand on l
 and line colours are told apart by colour-blind people too. Long recordings are pooled to a few hundred columns.
 """
 
+from .attention import attention_map, attention_shares, one_head, text_attention_map
+from .live import latency_chart
 from .network import (
     adapted_map,
     ctc_map,
@@ -19,15 +21,20 @@ from .style import plain
 __all__ = [
     "Sound",
     "adapted_map",
+    "attention_map",
+    "attention_shares",
     "ctc_map",
     "encoded_map",
     "features_map",
     "filterbank_map",
     "first_token_bar",
+    "latency_chart",
+    "one_head",
     "plain",
     "similarity_map",
     "sound",
     "stage_seconds",
+    "text_attention_map",
     "timeline",
     "timings_bar",
 ]

@@ -1,0 +1,94 @@
+"""Where the network looked: maps of what `Recognizer.attention` and `Recognizer.text_attention` give."""
+
+from typing import TYPE_CHECKING
+
+import mlx.core as mx
+import numpy as np
+import plotly.graph_objects as go
+
+from ..audio import SAMPLE_RATE
+from ..errors import OptionError
+from .style import heat_map, plain, pooled, styled
+
+if TYPE_CHECKING:
+    from ..attention import TextAttention
+    from ..recognizer import Inspection
+
+_MOST_LABELS = 60
+
+
+def attention_map(inspection: "Inspection", weights: mx.array, head: int | None = None) -> go.Figure:
+    """One head of an encoder layer, or the mean of all: each row shows where the frame of that time looks."""
+    z = one_head(weights, head)
+    seconds = inspection.samples.shape[0] / SAMPLE_RATE
+    figure = _map(pooled(pooled(z).T).T, seconds)
+    figure.data[0].update(
+        y=figure.data[0].x, hovertemplate="at %{y:.2f} s, looking at %{x:.2f} s<br>%{z:.1%} of its look<extra></extra>"
+    )
+    figure.update_xaxes(title_text="looks at, s").update_yaxes(title_text="frame at, s")
+    return styled(figure, height=420)
+
+
+def text_attention_map(
+    inspection: "Inspection", attention: "TextAttention", head: int | None = None
+) -> go.Figure | None:
+    """One head of a layer of the language model, or the mean of all: each row shows where in the audio it looked as it
+    chose that token. A white line stands where the CTC branch heard the token. None where nothing was written."""
+    tokens = attention.tokens
+    if not tokens:
+        return None
+    used, frames = attention.audio.shape[2], inspection.adapted.shape[0]
+    seconds = inspection.samples.shape[0] / SAMPLE_RATE * used / frames
+    names = [plain(token.text.replace(" ", "␣"), 16) or "·" for token in tokens]
+    figure = _map(one_head(attention.audio, head), seconds)
+    columns = figure.data[0].z.shape[1]
+    figure.data[0].update(
+        customdata=np.repeat(np.array(names)[:, None], columns, axis=1),
+        hovertemplate="%{customdata} looks at %{x:.2f} s<br>%{z:.1%} of its look<extra></extra>",
+    )
+    if used == frames:  # else what is fed stands for more than its own time
+        _add_times(figure, attention)
+    step = -(-len(names) // _MOST_LABELS)
+    where = "time, s" if used == frames else f"time of the audio token's frame, s (the first {used} of {frames} frames)"
+    figure.update_xaxes(title_text=where, range=[0, seconds])
+    figure.update_yaxes(
+        title_text="written token", tickvals=np.arange(len(names))[::step], ticktext=names[::step],
+        range=[len(names) - 0.5, -0.5],
+    )  # fmt: skip
+    return styled(figure, height=min(max(18 * len(names) + 70, 240), 760))
+
+
+def attention_shares(inspection: "Inspection", attention: "TextAttention") -> dict[str, float]:
+    """How the look is shared out, on average over heads and tokens, between prompt, audio and text."""
+    weights = np.array(attention.weights).mean(axis=(0, 1)) if attention.tokens else np.zeros(1)
+    edges = np.cumsum([len(inspection.prefix_ids), len(inspection.audio_tokens), len(inspection.suffix_ids)])
+    names = "the prompt before the audio", "the audio", "the prompt after it", "the text so far"
+    return {name: float(part.sum()) for name, part in zip(names, np.split(weights, edges), strict=True)}
+
+
+def one_head(weights: mx.array, head: int | None = None) -> np.ndarray:
+    """Weights [heads, …] of one head, or the mean of all."""
+    shown = np.array(weights)
+    if head is not None and not 0 <= head < len(shown):
+        raise OptionError(f"head={head!r:.80}: this layer has heads 0 to {len(shown) - 1}; None is the mean of all")
+    return shown.mean(axis=0) if head is None else shown[head]
+
+
+def _map(z: np.ndarray, seconds: float) -> go.Figure:
+    top = float(max(np.percentile(z, 99.7), 1e-6))  # a few bright spots must not leave the rest in the dark
+    figure = heat_map(z, seconds, "Viridis", "share", zmin=0, zmax=top, showscale=True)
+    figure.data[0].colorbar.update(tickformat=".0%", title={"text": "share", "side": "right"})
+    return figure
+
+
+def _add_times(figure: go.Figure, attention: "TextAttention") -> None:
+    x, y = [], []
+    for row, token in enumerate(attention.tokens):
+        if token.start is not None and token.end is not None:
+            x += [token.start, token.end, None]
+            y += [row, row, None]
+    if x:
+        figure.add_scatter(
+            x=x, y=y, mode="lines", line={"color": "white", "width": 2}, opacity=0.75,
+            hovertemplate="heard by the CTC branch at %{x:.2f} s<extra></extra>",
+        )  # fmt: skip

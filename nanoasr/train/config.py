@@ -1,5 +1,6 @@
 """A training in one file: YAML (or JSON) read into frozen dataclasses, every unknown or misspelt key an error."""
 
+import os
 import types
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -82,7 +83,7 @@ def read_config(path: str | Path) -> TrainConfig:
 
 def _resolved(config: TrainConfig, folder: Path) -> TrainConfig:
     def local(name: str) -> str:
-        return str(folder / name)
+        return os.path.normpath(folder / name)
 
     return replace(
         config,

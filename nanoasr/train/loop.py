@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mlx.core as mx
+from mlx.utils import tree_flatten
 from tqdm import tqdm
 
 from .. import backend
@@ -24,9 +26,6 @@ from .pool import load_pool
 from .prompts import Prompts
 from .snapshot import Place
 from .step import features_of, losses, on_device
-
-import mlx.core as mx  # isort: skip
-from mlx.utils import tree_flatten  # isort: skip
 
 _AHEAD = 4  # batches composed before they are needed
 
@@ -48,6 +47,8 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
     """
     started = time.monotonic()
     training = _Training(config)
+    if config.init and not training.place.step:
+        training.validate()  # what it starts from, to see what is gained
     with tqdm(total=config.optimizer.steps, initial=training.place.step, unit="step", disable=None) as bar:
         try:
             for batch, after in training.batches():
@@ -58,7 +59,7 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
                     bar.set_postfix_str(training.log(to_console=bar.disable))
                 if step % config.save_every == 0:
                     training.save()
-                if stop_after and time.monotonic() - started > stop_after:
+                if stop_after is not None and time.monotonic() - started > stop_after:
                     break
                 if step % config.validate_every == 0 and step < config.optimizer.steps:
                     training.validate()
@@ -66,6 +67,7 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
             tqdm.write("interrupted: saving")
     training.save()
     training.validate()
+    training.curve.draw()
     return Outcome(training.export(), training.place.step, training.scores)
 
 
@@ -92,6 +94,9 @@ class _Training:
         mx.eval(self.state)
         self.curve = Curve(self.out, self.place.step)
         self.scores: dict[str, Score] = {}
+        hears = any(name.startswith(("audio_encoder.", "ctc")) for name in self.packing.shapes)
+        self._trains = {"ctc": hears and config.loss.ctc > 0 and self.model.config.ctc is not None}
+        self._trains["text"] = config.loss.text > 0
         self._step = {with_text: self._make_step(with_text) for with_text in (False, True)}
         self._reports: list[mx.array] = []
         self._seconds, self._since = 0.0, time.monotonic()
@@ -143,14 +148,14 @@ class _Training:
 
     def log(self, to_console: bool) -> str:
         """Add the steps since the last time to the curve -> the same in a few words."""
-        ctc, text, norm = mx.stack(self._reports).mean(axis=0).tolist()
+        means = mx.stack(self._reports).mean(axis=0).tolist()
+        shown = {name: round(mean, 4) for name, mean in zip(("ctc", "text"), means, strict=False) if self._trains[name]}
         elapsed = time.monotonic() - self._since
         pace = {"step_seconds": round(elapsed / len(self._reports), 4), "speed": round(self._seconds / elapsed)}
         rate = self.config.optimizer.rate_at(self.place.step - 1)
-        self.curve.add(
-            step=self.place.step, ctc=round(ctc, 4), text=round(text, 4), norm=round(norm, 3), rate=rate, **pace
-        )
-        words = f"ctc {ctc:.3f}, text {text:.3f}, {pace['step_seconds']:.3f} s/step, {pace['speed']:,} × real time"
+        self.curve.add(step=self.place.step, **shown, norm=round(means[2], 3), rate=rate, **pace)
+        words = ", ".join(f"{name} {loss:.3f}" for name, loss in shown.items())
+        words += f", {pace['step_seconds']:.3f} s/step, {pace['speed']:,} × real time"
         if to_console:
             tqdm.write(f"step {self.place.step}: {words}")
         self._reports, self._seconds, self._since = [], 0.0, time.monotonic()
@@ -162,7 +167,7 @@ class _Training:
             return
         self._use_best()
         self.model.eval()
-        use_llm = self.place.step > self.config.loss.text_from
+        use_llm = self.config.init is not None or self.place.step > self.config.loss.text_from
         for name, (data, pool) in self.valid.items():
             prompts = self._make_prompts(data)
             most = 0 if self.place.step >= self.config.optimizer.steps else self.config.validate_batches
@@ -173,14 +178,14 @@ class _Training:
         rates = {f"wer {name} {kind}": rate for name, s in self.scores.items()
                  for kind, rate in (("ctc", s.ctc), ("llm", s.text)) if rate is not None}  # fmt: skip
         self.curve.add(step=self.place.step, **rates)
-        self.curve.draw()
         self.model.train()
         mx.clear_cache()
         self._since = time.monotonic()
 
     def save(self) -> None:
-        """Write what the training goes on from."""
+        """Write what the training goes on from, and draw how it went so far."""
         snapshot.save(self.state_file, self.state, self.place, self.packing.shapes)
+        self.curve.draw()
 
     def export(self) -> Path:
         """Write the averaged weights as a checkpoint."""
@@ -202,16 +207,15 @@ class _Training:
         return Prompts(self.start.tokenizer, self.config.prompts, audio_tokens, data.utterances)
 
     def _make_step(self, with_text: bool) -> Callable:
-        config = self.config
-
-        decayed = self.packing.matrices()
+        config, decayed = self.config, self.packing.matrices()
+        loss = config.loss if self._trains["ctc"] else replace(config.loss, ctc=0.0)
 
         def forward(weights, pool, arrays, samples, key, text_weight):
             self.model.update(weights)
             batch = Batch(samples, *arrays)
             features, lengths = features_of(pool, batch, self.start.cmvn, key, config.augment)
-            ctc, text = losses(self.model, batch, features, lengths, config.loss, with_text)
-            return config.loss.ctc * ctc + text_weight * text, ctc, text
+            ctc, text = losses(self.model, batch, features, lengths, loss, with_text)
+            return loss.ctc * ctc + text_weight * text, ctc, text
 
         def step(state, pool, arrays, samples, key, scalars):
             rate, keep, text_weight, number = scalars

@@ -3,6 +3,10 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_unflatten
+
 from ..checkpoint.layouts import Layout
 from ..checkpoint.load import DTYPES, load_checkpoint
 from ..checkpoint.tokenizer import Tokenizer
@@ -14,9 +18,6 @@ from .lora import add_lora
 from .manifest import Utterance
 from .memory import ease_gradients
 from .tokenizer import make_tokenizer
-
-import mlx.core as mx  # isort: skip
-import mlx.nn as nn  # isort: skip
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ def start_network(config: TrainConfig, utterances: list[Utterance]) -> Start:
     if config.init:
         checkpoint = load_checkpoint(config.init, dtype=config.dtype)
         model, tokenizer, cmvn, origin = checkpoint.model, checkpoint.tokenizer, checkpoint.cmvn, checkpoint.layout
-        if any(isinstance(module, nn.QuantizedLinear) for module in model.modules()):
-            raise OptionError(f"{config.init} is quantized, so its weights cannot be trained: start from the original")
+        expand_quantized(model)
     else:
         tokenizer = _tokenizer(config, utterances)
         model = Nano(fit_together(config.model, tokenizer.size))
@@ -53,6 +53,22 @@ def start_network(config: TrainConfig, utterances: list[Utterance]) -> Start:
     model.train()
     origin = replace(origin, languages=config.languages or origin.languages, card=config.card or origin.card)
     return Start(model, tokenizer, cmvn, origin)
+
+
+def expand_quantized(model: Nano) -> None:
+    """Make plain layers of quantized ones, whose integers cannot be trained; on a CPU they are plain already."""
+    plain = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
+            weight = mx.dequantize(
+                module.weight, module.scales, module.biases, group_size=module.group_size, bits=module.bits
+            )
+            layer = nn.Linear(1, 1, bias=False) if isinstance(module, nn.QuantizedLinear) else nn.Embedding(1, 1)
+            layer.weight = weight
+            if "bias" in module:
+                layer.bias = module.bias
+            plain.append((name, layer))
+    model.update_modules(tree_unflatten(plain))
 
 
 def fit_together(config: ModelConfig, vocabulary: int) -> ModelConfig:

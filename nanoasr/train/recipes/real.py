@@ -3,8 +3,7 @@
     python real.py DIGITS.zip PACKAGES OUT
 
 DIGITS.zip is the Free Spoken Digit Dataset (CC BY-SA 4.0, four of its speakers); `george` is kept for evaluation. From
-Debian, fetched and unpacked into PACKAGES: `asterisk-core-sounds-en-g722` with its texts (CC BY-SA 3.0, Allison Smith),
-the English letters and words of `klettres-data` (GPL-2+) and the descriptions in `tuxpaint-stamps-default` (GPL-2+).
+Debian, fetched and unpacked into PACKAGES: `asterisk-core-sounds-en-g722` with its texts (CC BY-SA 3.0, Allison Smith).
 Needs `av` and `soundfile`. OUT gets real.zip, for `speech.py unpack`, and digits-george.npy with its manifest: strings
 of four to six digits joined at known times ("words" in the manifest).
 """
@@ -26,8 +25,7 @@ from speech import SAMPLE_RATE, Shards, joined, trimmed
 from text import download, normalize
 
 EVALUATION_SPEAKER = "george"
-PACKAGES = ["asterisk-core-sounds-en", "asterisk-core-sounds-en-g722", "klettres-data", "tuxpaint-stamps-default"]
-WORDS = "car dog fix gas gem hot jet key me my no pet saw say sit sky arm ball ear hut or the well".split()
+PACKAGES = ["asterisk-core-sounds-en", "asterisk-core-sounds-en-g722"]
 
 
 def decode(source, format: str | None = None) -> np.ndarray:
@@ -51,22 +49,6 @@ def asterisk(folder: Path):
             yield decode(str(path), "g722"), normalize(text), "allison"
 
 
-def klettres(folder: Path):
-    for accent in ("en", "en_GB"):
-        root = folder / "klettres-data/usr/share/klettres" / accent
-        for path in [*sorted((root / "alpha").glob("*.ogg")), *(root / f"syllab/{w}.ogg" for w in WORDS)]:
-            if path.exists():
-                yield decode(str(path)), path.stem.lower(), f"klettres {accent}"
-
-
-def tuxpaint(folder: Path):
-    for path in sorted((folder / "tuxpaint-stamps-default/usr/share/tuxpaint/stamps").rglob("*_desc.ogg")):
-        description = path.with_name(path.name.replace("_desc.ogg", ".txt"))
-        text = normalize(description.read_text(encoding="utf-8").splitlines()[0]) if description.exists() else None
-        if text:
-            yield decode(str(path)), text, "tuxpaint"
-
-
 def spoken_digits(archive: zipfile.ZipFile, wanted):
     for name in sorted(archive.namelist()):
         match = re.search(r"(\d)_([a-z]+)_\d+\.wav$", name)
@@ -83,10 +65,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     download(args.packages, PACKAGES)
     digits = zipfile.ZipFile(args.digits)
-    sources = [
-        ("prompts", asterisk(args.packages)), ("letters", klettres(args.packages)), ("stamps", tuxpaint(args.packages)),
-        ("digits", spoken_digits(digits, lambda speaker: speaker != EVALUATION_SPEAKER)),
-    ]  # fmt: skip
+    trained_on = spoken_digits(digits, lambda speaker: speaker != EVALUATION_SPEAKER)
+    sources = [("prompts", asterisk(args.packages)), ("digits", trained_on)]
     with zipfile.ZipFile(args.out / "real.zip", "w") as archive:
         manifest = []
         for kind, clips in sources:

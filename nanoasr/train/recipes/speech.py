@@ -196,15 +196,19 @@ def unpack(args) -> None:
 
 
 def report(args) -> None:
+    """One manifest for each kind of speech, in OUT/manifests, and the hours of each."""
     hours: dict[str, float] = {}
-    manifests = sorted(p for p in args.out.glob("*.jsonl") if p.name != "manifest.jsonl")
-    with (args.out / "manifest.jsonl").open("w", encoding="utf-8") as out:
-        for path in manifests:
-            for line in path.open(encoding="utf-8"):
-                row = json.loads(line)
-                hours[row["kind"]] = hours.get(row["kind"], 0) + row["seconds"] / 3600
-                out.write(line)
-    print({kind: round(h, 2) for kind, h in sorted(hours.items())}, "hours; manifest:", args.out / "manifest.jsonl")
+    lines: dict[str, list[str]] = {}
+    for path in sorted(args.out.glob("*.jsonl")):
+        for line in path.open(encoding="utf-8"):
+            row = json.loads(line)
+            hours[row["kind"]] = hours.get(row["kind"], 0) + row["seconds"] / 3600
+            lines.setdefault("robots" if row["kind"] in ("espeak", "flite") else row["kind"], []).append(line)
+    manifests = args.out / "manifests"
+    manifests.mkdir(exist_ok=True)
+    for name, rows in lines.items():
+        (manifests / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
+    print({kind: round(h, 2) for kind, h in sorted(hours.items())}, f"hours; manifests: {manifests}/*.jsonl")
 
 
 def main() -> None:

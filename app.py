@@ -6,6 +6,8 @@ import sys
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: nothing is sent anywhere,
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # and nobody's recordings are listed
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")  # figures of each request, which nobody looks at,
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # would be summed up again at every one
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 

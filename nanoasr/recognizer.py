@@ -221,6 +221,17 @@ class Recognizer:
         mx.eval([value for value in vars(found).values() if value is not None])
         return found
 
+    @property
+    def encoder_layers(self) -> int:
+        """How many layers `attention` can be asked for."""
+        config = self.checkpoint.model.config.encoder
+        return config.num_blocks + config.tp_blocks
+
+    @property
+    def text_layers(self) -> int:
+        """How many layers `text_attention` can be asked for."""
+        return self.checkpoint.model.config.llm.num_hidden_layers
+
     def attention(self, audio: "Inspection | str | Path | bytes | np.ndarray | object", layer: int = -1) -> mx.array:
         """Where each frame looks in one layer of the encoder: [heads, T', T'], each row sums to 1.
 

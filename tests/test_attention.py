@@ -43,11 +43,6 @@ def passes(monkeypatch):
     return seen
 
 
-def layers(asr) -> tuple[int, int]:
-    config = asr.checkpoint.model.config
-    return config.encoder.num_blocks + config.encoder.tp_blocks, config.llm.num_hidden_layers
-
-
 def mixed(weights: mx.array, v: mx.array) -> mx.array:
     """Values [heads, N, size], mixed as the weights [heads, U, N] say -> [U, heads x size]."""
     return (weights @ v).swapaxes(0, 1).reshape(weights.shape[1], -1)
@@ -61,7 +56,7 @@ def assert_close(found: mx.array, expected: mx.array):
 def test_an_encoder_layer_gives_its_own_output_with_these_weights(asr, x, passes):
     asr.checkpoint.model.encode(x.features[None])
     blocks = passes.copy()
-    assert len(blocks) == layers(asr)[0]
+    assert len(blocks) == asr.encoder_layers
     for i, (block, before, after) in enumerate(blocks):
         weights = asr.attention(x, layer=i)
         heads, frames = block.self_attn.heads, len(x.features)
@@ -81,7 +76,7 @@ def test_a_layer_of_the_language_model_gives_its_own_output_with_these_weights(a
     passes.clear()
     llm(mx.concatenate([prompt, llm.embed(ids)])[None])
     blocks = passes.copy()
-    assert len(blocks) == layers(asr)[1] and len(tokens) > 1
+    assert len(blocks) == asr.text_layers and len(tokens) > 1
     for i, (block, before, after) in enumerate(blocks):
         found, own = asr.text_attention(x, layer=i, tokens=tokens), block.self_attn
         qkv = own.qkv_proj(block.input_layernorm(before)).reshape(before.shape[1], -1, own.head_dim).swapaxes(0, 1)
@@ -134,10 +129,9 @@ def test_a_recording_may_be_given_instead_of_an_inspection(small):
 
 
 def test_the_last_layer_can_be_counted_from_the_end(small):
-    encoder_layers, llm_layers = layers(small)
     x, tokens = small.inspect(CLIP), (Token(5, "a", 0.0),)
-    assert (small.attention(x) == small.attention(x, encoder_layers - 1)).all()
-    last = small.text_attention(x, llm_layers - 1, tokens)
+    assert (small.attention(x) == small.attention(x, small.encoder_layers - 1)).all()
+    last = small.text_attention(x, small.text_layers - 1, tokens)
     assert (small.text_attention(x, tokens=tokens).weights == last.weights).all()
 
 

@@ -1,7 +1,12 @@
-"""Take the README's screenshots: start `python app.py`, then `python assets/screenshots/make.py [URL] [RECORDING]`."""
+"""Take screenshots of the app: start `python app.py`, then `python assets/screenshots/make.py [URL] [RECORDING]`.
+
+Every tab, wide and on a phone, light and dark, is written to a temporary folder to be looked at; the two that the
+README shows are written here.
+"""
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
@@ -9,36 +14,73 @@ from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+FLAGS.append(f"--use-file-for-fake-audio-capture={HERE.parent / 'speech/kokoro-number.wav'}")  # said to the Live tab
+KEPT = {"transcribe-1400-light": "transcribe.png", "inside-1400-light": "inside.png"}
 
 
 def main() -> None:
     url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:7860"
-    recording = sys.argv[2] if len(sys.argv) > 2 else next((HERE.parent / "speech").glob("*.flac"))
+    recording = sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "speech/kokoro-number.wav"
+    folder = Path(tempfile.mkdtemp(prefix="screenshots-"))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.goto(url)
-        page.wait_for_selector(".model-line")
-        page.set_input_files("#recording input[type=file]", str(recording))
-        page.wait_for_selector("#recording audio", state="attached")
-        page.click("#transcribe")
-        page.wait_for_selector("#timings .main-svg")
-        page.wait_for_selector("#timeline .main-svg")
-        save(page, "transcribe.png")
-        page.get_by_role("tab", name="Inside").click()
-        page.wait_for_selector("#inside-recording audio", state="attached")
-        page.click("#look-inside")
-        page.wait_for_selector("#inside-status .message.done")
-        page.wait_for_function("document.querySelectorAll('.stage .js-plotly-plot .main-svg').length >= 6")
-        save(page, "inside.png")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for width in (1400, 360):
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+                page.set_default_timeout(60_000)
+                page.goto(url)
+                page.wait_for_selector(".model-line")
+                for name, show in (("transcribe", transcribe), ("inside", inside), ("model", model), ("live", live)):
+                    show(page, recording)
+                    save(page, folder, f"{name}-{width}-{scheme}")
+                page.close()
         browser.close()
+    print(folder)
 
 
-def save(page, name: str) -> None:
+def transcribe(page, recording: object) -> None:
+    page.set_input_files("#recording input[type=file]", str(recording))
+    page.wait_for_selector("#recording audio", state="attached")
+    page.click("#transcribe")
+    page.wait_for_selector("#timings .main-svg")
+    page.wait_for_selector("#timeline .main-svg")
+
+
+def inside(page, _: object) -> None:
+    open_tab(page, "Inside")
+    page.wait_for_selector("#inside-recording audio", state="attached")
+    page.click("#look-inside")
+    page.wait_for_selector("#inside-status .message.done")
+    page.wait_for_function("document.querySelectorAll('.stage .js-plotly-plot .main-svg').length >= 6")
+
+
+def model(page, _: object) -> None:
+    open_tab(page, "Model")
+
+
+def live(page, _: object) -> None:
+    open_tab(page, "Live")
+    page.click("#live-start")
+    page.wait_for_selector("#live-segments li")
+    page.wait_for_selector(".live-text .committed + .tentative")
+
+
+def open_tab(page, name: str) -> None:
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():  # on a phone the last ones are in a menu
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.first.click()
+
+
+def save(page, folder: Path, name: str) -> None:
     page.wait_for_timeout(1000)  # the last figure is drawn a moment after its frame is there
     page.mouse.move(0, 0)
-    taken = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-    taken.convert("RGB").quantize(200).save(HERE / name, optimize=True)  # a third of the bytes, and no worse to see
+    shot = page.screenshot(full_page=True)
+    (folder / f"{name}.png").write_bytes(shot)
+    if name in KEPT:  # with few colours a third of the bytes, and no worse to see
+        Image.open(io.BytesIO(shot)).convert("RGB").quantize(200).save(HERE / KEPT[name], optimize=True)
 
 
 if __name__ == "__main__":

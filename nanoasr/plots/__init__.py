@@ -5,6 +5,7 @@ and line colours are told apart by colour-blind people too. Long recordings are 
 """
 
 from .attention import attention_map, attention_shares, one_head, text_attention_map
+from .compare import quality_chart, speed_chart
 from .live import latency_chart
 from .network import (
     adapted_map,
@@ -31,8 +32,10 @@ __all__ = [
     "latency_chart",
     "one_head",
     "plain",
+    "quality_chart",
     "similarity_map",
     "sound",
+    "speed_chart",
     "stage_seconds",
     "text_attention_map",
     "timeline",

@@ -49,7 +49,7 @@ def text_attention_map(
     if used == frames:  # else what is fed stands for more than its own time
         _add_times(figure, attention)
     step = -(-len(names) // _MOST_LABELS)
-    where = "time, s" if used == frames else f"time of the audio token's frame, s (the first {used} of {frames} frames)"
+    where = "time, s" if used == frames else f"time, s (first {used} of {frames} frames)"
     figure.update_xaxes(title_text=where, range=[0, seconds])
     figure.update_yaxes(
         title_text="written token", tickvals=np.arange(len(names))[::step], ticktext=names[::step],
@@ -77,7 +77,7 @@ def one_head(weights: mx.array, head: int | None = None) -> np.ndarray:
 def _map(z: np.ndarray, seconds: float) -> go.Figure:
     top = float(max(np.percentile(z, 99.7), 1e-6))  # a few bright spots must not leave the rest in the dark
     figure = heat_map(z, seconds, "Viridis", "share", zmin=0, zmax=top, showscale=True)
-    figure.data[0].colorbar.update(tickformat=".0%", title={"text": "share", "side": "right"})
+    figure.data[0].colorbar.update(tickformat="~%", title={"text": "share", "side": "right"})
     return figure
 
 

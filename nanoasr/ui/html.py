@@ -2,6 +2,7 @@
 
 import html
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from ..info import Info
@@ -30,16 +31,22 @@ def tokens(transcript: Transcript) -> str:
     found = transcript.tokens
     if not found:
         return ""
-    pieces = "".join(_token(token) for token in found[:_MOST_TOKENS])
+    spans = [(word.start, word.end) for word in transcript.words if word.start is not None and word.end is not None]
+    starts = [start for start, _ in spans]
+    pieces = "".join(
+        _token(token, spans[bisect_right(starts, token.start) - 1] if spans and token.start is not None else None, i)
+        for i, token in enumerate(found[:_MOST_TOKENS])
+    )
     left_out = f"<p>… and {len(found) - _MOST_TOKENS} more, in the JSON file</p>" if len(found) > _MOST_TOKENS else ""
     return (
         '<div class="legend"><span>Every token the model wrote. Sure</span><i class="scale"></i>'
-        "<span>unsure. Point at one to see what else it weighed.</span></div>"
+        f"<span>unsure. Point at one to see what else it weighed{', click it to hear its word' if spans else ''}."
+        "</span></div>"
         f'<div class="tokens">{pieces}</div>{left_out}'
     )
 
 
-def _token(token: Token) -> str:
+def _token(token: Token, word: tuple[float, float] | None, place: int) -> str:
     share = _probability(token.logprob)
     lines = [f"{visible(token.text)}   {share:.1%}   id {token.id}"]
     if token.start is not None and token.end is not None:
@@ -48,9 +55,8 @@ def _token(token: Token) -> str:
         lines.append("weighed:")
         lines += [_alternative(other.text, other.logprob, other.id == token.id) for other in token.alternatives]
     tip = escape("\n".join(lines))
-    timed = token.start is not None and token.end is not None
-    play = f' data-start="{token.start:.3f}" data-end="{token.end:.3f}"' if timed else ""
-    attributes = f'class="token" tabindex="0" style="--p:{share:.3f}" data-tip="{tip}"{play}'
+    play = f' data-start="{word[0]:.3f}" data-end="{word[1]:.3f}"' if word else ""
+    attributes = f'class="token" tabindex="{0 if place == 0 else -1}" style="--p:{share:.3f}" data-tip="{tip}"{play}'
     return f"<span {attributes}>{escape(_shown(token.text))}</span>"
 
 

@@ -1,25 +1,75 @@
 """A transcription as a web handler wants it: an iterator of how far it is, that can be stopped from outside."""
 
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..recognizer import Recognizer
 from ..results import Segment, Transcript, join_texts
 
 _EVERY = 0.1  # seconds between two updates of the page
+_LONG_SECONDS = 60
+_BYTES_PER_SECOND = 16_000  # of a file that does not say how long it is
 
 
 @dataclass(frozen=True)
 class Update:
-    """How far a transcription is; `transcript` comes with the last one, and whether it was stopped."""
+    """How far a transcription is; `transcript` comes with the last one, and whether it was stopped.
+
+    `before`: how many other recordings must be done first.
+    """
 
     text: str
     seconds_done: float
     transcript: Transcript | None = None
     stopped: bool = False
+    before: int = 0
+
+
+class Turns:
+    """Two lines of recordings, a few of each being transcribed: a short one never waits for the long ones."""
+
+    def __init__(self, at_once: int):
+        self._at_once = at_once
+        self._changed = threading.Condition()
+        self._lines: dict[bool, list[object]] = {True: [], False: []}
+
+    @contextmanager
+    def place(self, is_long: bool) -> Iterator[Callable[[float], int]]:
+        """Stand in line until the block is left. What it gives waits for a change, for so many seconds at most, and
+        tells how many must be done first."""
+        ticket, line = object(), self._lines[is_long]
+        with self._changed:
+            line.append(ticket)
+
+        def wait(seconds: float) -> int:
+            with self._changed:
+                if line.index(ticket) >= self._at_once:
+                    self._changed.wait(seconds)
+                return max(line.index(ticket) - self._at_once + 1, 0)
+
+        try:
+            yield wait
+        finally:
+            with self._changed:
+                line.remove(ticket)
+                self._changed.notify_all()
+
+
+def transcribe_in_turn(
+    turns: Turns, recognizer: Recognizer, path: str, seconds: float | None, stop: threading.Event, **options: object
+) -> Iterator[Update]:
+    """`transcribe_live`, once it is this recording's turn. `seconds`: how long it says it is."""
+    if seconds is None:
+        seconds = os.path.getsize(path) / _BYTES_PER_SECOND
+    with turns.place(seconds > _LONG_SECONDS) as wait:
+        while (before := wait(_EVERY)) and not stop.is_set():
+            yield Update("", 0.0, before=before)
+        yield from transcribe_live(recognizer, path, stop, **options)
 
 
 def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, **options: object) -> Iterator[Update]:
@@ -32,6 +82,7 @@ def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, 
     current: list[str] = []
     done = [0.0]
     outcome: list[Transcript | BaseException] = []
+    over = threading.Event()
 
     def finish_segment(segment: Segment) -> None:
         segments.append(segment)
@@ -54,6 +105,7 @@ def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, 
         except BaseException as error:
             found = error
         news.put(lambda: outcome.append(found))
+        over.set()
 
     threading.Thread(target=work, name="nanoasr-transcribe", daemon=True).start()
     try:
@@ -62,7 +114,7 @@ def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, 
             _take_all(news)
             if not outcome:
                 yield Update(join_texts([*(segment.text for segment in segments), "".join(current)]), done[0])
-                time.sleep(max(0.0, _EVERY - (time.monotonic() - began)))
+                over.wait(max(0.0, _EVERY - (time.monotonic() - began)))
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
         yield Update(outcome[0].text, outcome[0].duration, outcome[0], stop.is_set())

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import gradio as gr
 
@@ -38,6 +39,7 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
         yield show()
 
     page.load(follow, outputs=shown, show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    _add_api(model, can_load)
     if not can_load:
         gr.Markdown("Others can reach this page, so the model is changed with `python app.py --model` only.")
         return
@@ -65,11 +67,7 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
 
         def work() -> None:
             try:
-                model.load(
-                    None if wish == _BUNDLED_NAME else wish,
-                    None if quantize == _AS_STORED else quantize,
-                    tokens or None,
-                )
+                _load(model, wish, quantize, tokens)
             except NanoASRError as error:
                 problem.append(str(error))
 
@@ -90,5 +88,34 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
         yield show() | {status: html.message(f"{wish} is loaded ({time.monotonic() - began:.1f} s).", "done")}
 
     button.click(
-        load, [source, quantize, tokens], shown, show_progress="hidden", concurrency_limit=2, api_name="load_model"
+        load, [source, quantize, tokens], shown, show_progress="hidden", concurrency_limit=2, api_visibility="private"
     )
+
+
+def _load(model: SharedModel, source: str, quantize: str | None, tokens: str | None) -> None:
+    model.load(
+        None if source == _BUNDLED_NAME else source, None if quantize == _AS_STORED else quantize, tokens or None
+    )
+
+
+def _add_api(model: SharedModel, can_load: bool) -> None:
+    """`/model` for programs, and `/load_model` where visitors may."""
+
+    def info() -> dict:
+        """What is loaded: source, layout, parameters and megabytes by part, precision, device."""
+        try:
+            return asdict(model.get().info())
+        except NanoASRError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    def load_model(source: str = _BUNDLED_NAME, quantize: str = _AS_STORED, audio_tokens: str = "") -> dict:
+        """Load another checkpoint for everybody: a preset, a hub id or a folder. If that fails, the old one stays."""
+        try:
+            _load(model, source, quantize, audio_tokens)
+        except NanoASRError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        return info()
+
+    gr.api(info, api_name="model", concurrency_limit=None)
+    if can_load:
+        gr.api(load_model, api_name="load_model")

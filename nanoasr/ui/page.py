@@ -2,8 +2,9 @@
 
 import gradio as gr
 
-from . import inside, model, style, transcribe
+from . import compare, inside, live, microphone, model, script, style, transcribe
 from .models import SharedModel
+from .safety import refuse_web_addresses
 
 
 def build_page(shared: SharedModel, *, max_minutes: float, can_load: bool) -> gr.Blocks:
@@ -17,12 +18,17 @@ def build_page(shared: SharedModel, *, max_minutes: float, can_load: bool) -> gr
                 line = gr.HTML(elem_id="model-line")
         with gr.Tab("Transcribe", id="transcribe"):
             recording, language = transcribe.build(shared, max_minutes * 60)
+        with gr.Tab("Live", id="live") as live_tab:
+            live.build(shared, live_tab, max_minutes * 60)
         with gr.Tab("Inside", id="inside") as inside_tab:
             inside_recording = inside.build(shared)
+        with gr.Tab("Compare", id="compare"):
+            compare.build(shared, max_minutes * 60)
         with gr.Tab("Model", id="model"):
             model.build(page, shared, can_load, line, language)
         inside_tab.select(
-            lambda here, there: here or there, [inside_recording, recording], inside_recording,
+            lambda here, there: gr.skip() if here or not there else there,
+            [inside_recording, recording], inside_recording,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
     return page.queue(max_size=200)
@@ -30,12 +36,15 @@ def build_page(shared: SharedModel, *, max_minutes: float, can_load: bool) -> gr
 
 def launch(page: gr.Blocks, *, max_upload_mb: float, **options: object) -> None:
     """Serve the page until it is stopped; `options` are those of Gradio's `launch`."""
+    refuse_web_addresses()
     page.launch(
         theme=style.theme(),
         css=style.CSS,
-        head=style.HEAD,
+        head=script.HEAD + microphone.HEAD,
         max_file_size=int(max_upload_mb * 2**20),
-        max_threads=64,
+        max_threads=96,
+        enable_monitoring=False,
+        state_session_capacity=100,  # Gradio keeps each visitor's page, plots too; an older one's is made anew
         footer_links=["api", "settings"],
         **options,
     )

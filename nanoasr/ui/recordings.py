@@ -37,6 +37,12 @@ def offer_examples(audio: gr.Audio) -> Examples | None:
     )
 
 
+def licences() -> str:
+    """Where the examples come from and how they may be used, as Markdown."""
+    text = next(path for path in (folder / "README.md" for folder in _FOLDERS) if path.is_file()).read_text("utf-8")
+    return text.partition("\n")[2].strip()  # without its heading
+
+
 def stated_seconds(path: str) -> float | None:
     """How long a file says it is, for a progress bar; None where it does not say."""
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}

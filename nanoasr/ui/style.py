@@ -1,4 +1,4 @@
-"""How the page looks and the little that it does by itself in the browser. Nothing comes from other sites."""
+"""How the page looks. Nothing comes from other sites."""
 
 import gradio as gr
 
@@ -27,7 +27,7 @@ CSS = """
 .message.warning { border-color: #E69F00; background: color-mix(in srgb, #E69F00 14%, transparent); }
 .message.error { border-color: #D55E00; background: color-mix(in srgb, #D55E00 14%, transparent); }
 .message progress { flex: 1 1 8rem; min-width: 6rem; accent-color: #0072B2; }
-#status, #inside-status { min-height: 2.6rem; }
+#status, #inside-status, #live-status { min-height: 2.6rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem .5rem; align-items: center; font-size: .85rem;
   color: var(--body-text-color-subdued); margin-bottom: .4rem; }
 .scale { display: inline-block; width: 5rem; height: .8rem; border-radius: 3px;
@@ -38,7 +38,8 @@ CSS = """
 .token { border-radius: 3px; padding: .15em 0; margin-right: 1px; cursor: help; border-bottom: 1px dotted #8a8f98;
   background: color-mix(in srgb, #E69F00 calc((1 - var(--p)) * 65%), transparent); }
 .token[data-start] { cursor: pointer; }
-.token:hover, .token:focus { outline: 2px solid #0072B2; outline-offset: 0; }
+.token:hover, .token:focus, .token.playing { outline: 2px solid #0072B2; outline-offset: 0; }
+#timeline .bars path { cursor: pointer; }
 #tip { position: fixed; z-index: 1000; display: none; max-width: min(22rem, calc(100vw - 16px));
   white-space: pre-wrap; overflow-wrap: anywhere;
   font: 12px/1.5 ui-monospace, Menlo, Consolas, monospace; background: #10151c; color: #f2f4f7; padding: .5rem .7rem;
@@ -46,7 +47,7 @@ CSS = """
 .segments { list-style: none; margin: 0; padding: 0; max-height: 22rem; overflow-y: auto; }
 .segments li { margin: 0; }
 .segment { display: flex; flex-wrap: wrap; gap: .1rem .8rem; width: 100%; text-align: left;
-  padding: .4rem .5rem; border-radius: 4px;
+  padding: .4rem .5rem; border-radius: 4px; font-weight: 400 !important;
   overflow-wrap: anywhere; min-height: 2.2rem; }
 .segment > span { min-width: 0; }
 .segment:hover, .segment.playing { background: color-mix(in srgb, #56B4E9 22%, transparent); }
@@ -74,57 +75,38 @@ table.plain th { font-weight: 600; white-space: nowrap; }
 .chip i { font-style: normal; font-size: .7rem; color: var(--body-text-color-subdued); }
 .chip.audio { background: color-mix(in srgb, #E69F00 35%, transparent); border-color: #E69F00; padding: .1rem 1rem; }
 .stage-note p { margin: 0; }
-"""
-
-HEAD = """
-<meta name="referrer" content="no-referrer">
-<script>
-(() => {
-  let until = null;
-  const audio = () => document.querySelector("#player audio");
-  const clear = () => document.querySelectorAll(".segment.playing").forEach(e => e.classList.remove("playing"));
-  function play(element) {
-    const sound = audio();
-    if (!sound) return;
-    clear();
-    element.classList.add("playing");
-    until = Number(element.dataset.end);
-    sound.currentTime = Number(element.dataset.start);
-    sound.play().catch(() => clear());
-    sound.ontimeupdate = () => {
-      if (until !== null && sound.currentTime >= until) { until = null; sound.pause(); clear(); }
-    };
-    sound.onpause = () => { if (sound.currentTime < until - 0.05) until = null; clear(); };
-  }
-  function tip(element) {
-    let box = document.getElementById("tip");
-    if (!box) {
-      box = document.createElement("div");
-      box.id = "tip";
-      box.setAttribute("role", "tooltip");
-      document.body.append(box);
-    }
-    if (!element) { box.style.display = "none"; return; }
-    box.textContent = element.dataset.tip;
-    box.style.display = "block";
-    const at = element.getBoundingClientRect(), size = box.getBoundingClientRect();
-    box.style.left = Math.max(8, Math.min(at.left, innerWidth - size.width - 8)) + "px";
-    const below = at.bottom + size.height + 8 < innerHeight;
-    box.style.top = (below ? at.bottom + 6 : Math.max(8, at.top - size.height - 6)) + "px";
-  }
-  const token = event => event.target instanceof Element ? event.target.closest("[data-tip]") : null;
-  document.addEventListener("click", event => {
-    const element = event.target instanceof Element ? event.target.closest("[data-start]") : null;
-    if (element) play(element);
-  });
-  document.addEventListener("keydown", event => {
-    const element = token(event);
-    if (event.key === "Enter" && element && element.dataset.start) play(element);
-    if (event.key === "Escape") tip(null);
-  });
-  document.addEventListener("mouseover", event => tip(token(event)));
-  document.addEventListener("focusin", event => tip(token(event)));
-  document.addEventListener("scroll", () => tip(null), true);
-})();
-</script>
+.message.recording { border-color: #D55E00; background: color-mix(in srgb, #D55E00 10%, transparent); }
+.message.recording::before { content: ""; width: .7rem; height: .7rem; border-radius: 50%; background: #D55E00; }
+.live-text { height: 15rem; overflow-y: auto; display: flex; flex-direction: column-reverse; padding: .6rem .8rem;
+  border: 1px solid var(--border-color-primary); border-radius: 4px; font-size: 1.15rem; line-height: 1.6;
+  overflow-wrap: anywhere; }
+.live-text div { margin-bottom: auto !important; white-space: pre-wrap; }
+.committed { color: var(--body-text-color); font-weight: 500; }
+.tentative { color: var(--body-text-color-subdued); font-style: italic; text-decoration: underline dotted;
+  text-underline-offset: .2em; }
+.nothing { color: var(--body-text-color-subdued); }
+.level { display: flex; gap: .6rem; align-items: center; font-size: .85rem; color: var(--body-text-color-subdued); }
+.level > div { flex: 1; height: .7rem; border-radius: 4px; border: 1px solid #8a8f9866; overflow: hidden; }
+.level i { display: block; height: 100%; width: 0; transition: width .1s;
+  background: linear-gradient(to right, #56B4E9, #0072B2); }
+.level span:last-child { min-width: 4rem; text-align: right; font-variant-numeric: tabular-nums; }
+#live-segments li { display: flex; gap: .2rem .8rem; padding: .3rem .5rem; flex-wrap: wrap; overflow-wrap: anywhere; }
+#live-segments .time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+#live-figures .figures div { min-width: 7rem; flex: 1; }
+#compare-status { min-height: 2.6rem; }
+table.compared .said { width: 60%; line-height: 1.7; }
+#compare-summary td { white-space: nowrap; padding-right: 1.2rem; }
+@media (max-width: 700px) {
+  table.compared thead { display: none; }
+  table.compared tr { display: flex; flex-wrap: wrap; gap: 0 1rem; padding: .4rem 0;
+    border-bottom: 1px solid #8a8f9866 !important; }
+  table.compared tr > * { border: 0 !important; padding: .1rem 0 !important; }
+  table.compared th, table.compared .said { width: 100%; }
+  table.compared .figure::before { content: attr(data-name) " "; color: var(--body-text-color-subdued); }
+}
+table.compared .figure { font-variant-numeric: tabular-nums; white-space: nowrap; }
+table.compared th small { font-weight: 400; color: var(--body-text-color-subdued); }
+#compare-rows ins, #compare-rows del { padding: .05em .25em; border-radius: 3px; color: var(--body-text-color); }
+#compare-rows ins { text-decoration: underline; background: color-mix(in srgb, #0072B2 22%, transparent); }
+#compare-rows del { text-decoration: line-through; background: color-mix(in srgb, #D55E00 20%, transparent); }
 """

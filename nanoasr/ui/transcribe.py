@@ -16,26 +16,30 @@ from ..errors import AudioError, NanoASRError
 from ..results import Transcript, write_all
 from ..vad import SILENCE
 from . import html
-from .jobs import Stops, transcribe_live
+from .jobs import Stops, Turns, Update, transcribe_in_turn
 from .models import SharedModel
-from .recordings import offer_examples, stated_seconds
+from .recordings import licences, offer_examples, stated_seconds
 
 AUTO = ("Let the model tell", "auto")
 _FORMATS = ("txt", "srt", "vtt", "json")
-_AT_ONCE = 8  # jobs that take turns on the model, segment by segment; others wait in the queue
+_IN_LINE = 48  # visitors whose place is shown; more wait in Gradio's queue before
+_AT_ONCE = 4  # long recordings, and as many short ones, that take turns on the model, segment by segment
 _DEFAULTS = Sampling()
 log = logging.getLogger(__name__)
 
 
 def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown]:
     """Lay the tab out and wire it. -> the recording and the languages, which other parts of the page need."""
-    stops = Stops()
+    stops, turns = Stops(), Turns(_AT_ONCE)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             audio = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording", buttons=[]
             )
             examples = offer_examples(audio)
+            if examples:
+                with gr.Accordion("Sources and licences", open=False):
+                    gr.Markdown(licences())
             language = gr.Dropdown([AUTO], value="auto", label="Language", allow_custom_value=True)
             hotwords = gr.Textbox(
                 "",  # not None: API callers may then leave it out
@@ -43,7 +47,9 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
                 placeholder="names and terms to listen for, with commas between",
                 max_length=4000,
             )
-            itn = gr.Checkbox(True, label="Numbers and dates in figures")
+            with gr.Row():
+                itn = gr.Checkbox(True, label="Numbers and dates in figures", min_width=140)
+                timestamps = gr.Checkbox(True, label="Times for words", min_width=140)
             with gr.Accordion("Sampling: how the next token is chosen", open=False):
                 knobs, reset = _sampling_knobs()
         with gr.Column(scale=3, min_width=300):
@@ -66,9 +72,9 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
         figures = gr.HTML(elem_id="figures")
         timings = gr.Plot(label="Where the time went", show_label=False, elem_id="timings")
 
-    inputs = [audio, language, hotwords, itn, *knobs]
+    inputs = [audio, language, hotwords, itn, timestamps, *knobs]
 
-    def work(request: gr.Request, path, language, hotwords, itn, *knobs) -> Iterator[dict]:
+    def work(request: gr.Request, path, *settings) -> Iterator[dict]:
         visitor, job = request.session_hash, threading.Event()
         try:
             if not path:
@@ -79,10 +85,12 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
                 text: "", results: gr.Column(visible=False), stop: gr.Button(interactive=True),
                 **{button: gr.DownloadButton(interactive=False) for button in downloads},
             }  # fmt: skip
-            options = _options(language, hotwords, itn, knobs) | {"alternatives": True, "max_seconds": max_seconds}
+            options = _options(*settings) | {"alternatives": True, "max_seconds": max_seconds}
             began, length = time.monotonic(), stated_seconds(path)
-            for update in transcribe_live(model.get(), path, job, **options):
-                yield {text: update.text, status: _how_far(update.seconds_done, length, time.monotonic() - began)}
+            for update in transcribe_in_turn(turns, model.get(), path, length, job, **options):
+                if update.before:
+                    began = time.monotonic()
+                yield {text: update.text, status: how_far(update, length, time.monotonic() - began)}
             found = update.transcript
             yield {
                 text: found.text, status: html.progress("Drawing…", None), tokens: html.tokens(found),
@@ -105,7 +113,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
     outputs = [status, text, results, stop, tokens, player, segments, timeline, figures, timings, *downloads]
     wiring = {
         "inputs": inputs, "outputs": outputs, "show_progress": "minimal", "show_progress_on": status,
-        "concurrency_id": "transcribe", "concurrency_limit": _AT_ONCE, "api_visibility": "private",
+        "concurrency_id": "transcribe", "concurrency_limit": _IN_LINE, "api_visibility": "private",
     }  # fmt: skip
     run.click(work, **wiring)
     if examples:
@@ -117,7 +125,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
 
     stop.click(end, outputs=status, queue=False, show_progress="hidden", api_visibility="private")
     reset.click(lambda: [getattr(_DEFAULTS, name) for name in _KNOBS], outputs=knobs, api_visibility="private")
-    _add_api(model, max_seconds, inputs)
+    _add_api(model, turns, max_seconds, inputs)
     return audio, language
 
 
@@ -147,20 +155,23 @@ def _sampling_knobs() -> tuple[list[gr.components.Component], gr.Button]:
     return knobs, gr.Button("Reset", size="sm", elem_id="reset")
 
 
-def _options(language: str | None, hotwords: str | None, itn: bool, knobs: tuple) -> dict:
+def _options(language: str | None, hotwords: str | None, itn: bool, timestamps: bool, *knobs: float) -> dict:
     """What the page's inputs mean to `transcribe`."""
     values = dict(zip(_KNOBS, knobs, strict=True))
     for name in ("top_k", "no_repeat_ngram", "max_tokens"):
         values[name] = round(values[name])
     words = [word for line in (hotwords or "").splitlines() for word in line.replace("，", ",").split(",")]
-    return {"language": language, "hotwords": words, "itn": bool(itn), "sampling": Sampling(**values)}
+    return {
+        "language": language, "hotwords": words, "itn": bool(itn), "timestamps": bool(timestamps),
+        "sampling": Sampling(**values),
+    }  # fmt: skip
 
 
-def _add_api(model: SharedModel, max_seconds: float, inputs: list) -> None:
+def _add_api(model: SharedModel, turns: Turns, max_seconds: float, inputs: list) -> None:
     """`/transcribe` for programs: the transcript as JSON; partial texts come before it."""
 
     def transcribe(
-        audio, language="auto", hotwords="", itn=True, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0,
+        audio, language="auto", hotwords="", itn=True, timestamps=True, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0,
         repetition_penalty=1.0, no_repeat_ngram=0, max_tokens=512, seed=None,
     ) -> Iterator[dict]:  # fmt: skip
         """Transcribe a recording: the text, its segments and tokens, and what each stage cost."""
@@ -168,20 +179,29 @@ def _add_api(model: SharedModel, max_seconds: float, inputs: list) -> None:
         try:
             if not audio:
                 raise AudioError("There is no recording in the request.")
-            options = _options(language, hotwords, itn, knobs) | {"max_seconds": max_seconds}
-            for update in transcribe_live(model.get(), audio, threading.Event(), **options):
+            options = _options(language, hotwords, itn, timestamps, *knobs) | {"max_seconds": max_seconds}
+            length, stop = stated_seconds(audio), threading.Event()
+            for update in transcribe_in_turn(turns, model.get(), audio, length, stop, **options):
                 done = update.transcript
                 yield json.loads(done.to_json()) if done else {"text": update.text, "seconds": update.seconds_done}
         except NanoASRError as error:
             raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            log.exception("a transcription failed")
+            raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
 
     answer = gr.JSON(visible=False)
     gr.Button(visible=False).click(
-        transcribe, inputs, answer, api_name="transcribe", concurrency_id="transcribe", concurrency_limit=_AT_ONCE
+        transcribe, inputs, answer, api_name="transcribe", concurrency_id="transcribe", concurrency_limit=_IN_LINE
     )
 
 
-def _how_far(done: float, length: float | None, spent: float) -> str:
+def how_far(update: Update, length: float | None, spent: float) -> str:
+    """What the page says meanwhile; `length` of the recording and `spent` so far in seconds."""
+    done = update.seconds_done
+    if update.before:
+        others = f"{update.before} other recording{'' if update.before == 1 else 's'}"
+        return html.progress(f"In line: {others} before this one…", None)
     if not length or done > length:
         return html.progress(f"Transcribing… {done:.0f} s done" if done else "Transcribing…", None)
     left = f", about {max(spent / done * (length - done), 1):.0f} s left" if done and spent > 2 else ""

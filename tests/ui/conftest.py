@@ -10,12 +10,22 @@ CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required"
 ).split()
+PATIENCE = 30_000  # milliseconds: machines that test are busy
 
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory):
+    """With a small network of random weights, which answers at once, and low limits."""
     model = str(ROOT / "tests/parity/official")
     app = App(tmp_path_factory.mktemp("app"), "--model", model, "--max-minutes", "2", "--max-upload-mb", "5")
+    yield app
+    app.close()
+
+
+@pytest.fixture(scope="session")
+def bundled_app(tmp_path_factory):
+    """As a newcomer starts it, with the checkpoint that ships, which knows words and when they were said."""
+    app = App(tmp_path_factory.mktemp("bundled"))
     yield app
     app.close()
 
@@ -28,14 +38,26 @@ def client(app):
 
 
 @pytest.fixture(scope="session")
-def browser():
+def start_browser():
+    """start_browser(*flags) -> a browser; all are closed at the end."""
     if not CHROMIUM:
         pytest.skip("no chromium found: install it (Debian: apt-get install chromium) to run the browser tests")
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright to run the browser tests")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
+        browsers = []
+
+        def start(*flags: str):
+            browsers.append(started.chromium.launch(executable_path=CHROMIUM, args=[*CHROMIUM_FLAGS, *flags]))
+            return browsers[-1]
+
+        yield start
+        for browser in browsers:
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def browser(start_browser):
+    return start_browser()
 
 
 @pytest.fixture
@@ -43,11 +65,11 @@ def open_page(app, browser):
     """open_page(width=…, scheme=…) -> a page with the app on it; `page.problems` are its console errors."""
     contexts = []
 
-    def open_it(width: int = 1400, scheme: str = "light", url: str = app.url):
+    def open_it(width: int = 1400, scheme: str = "light", url: str = app.url, browser=browser):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE)
         page.problems, page.elsewhere = [], []
         page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: page.problems.append(str(error)))
@@ -59,3 +81,22 @@ def open_page(app, browser):
     yield open_it
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def page_hearing(start_browser, open_page, bundled_app):
+    """page_hearing(recording) -> a page whose microphone hears that recording, once, as soon as it is switched on."""
+    browsers = []
+
+    def open_it(recording):
+        browser = start_browser(
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={recording}%noloop",
+        )
+        browsers.append(browser)
+        return open_page(url=bundled_app.url, browser=browser)
+
+    yield open_it
+    for browser in browsers:
+        browser.close()

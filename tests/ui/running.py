@@ -1,6 +1,9 @@
 """`python app.py` as a process, and recordings to give it."""
 
+import http.client
+import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -21,11 +24,11 @@ class App:
     def __init__(self, folder: Path, *flags: str):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url, self.cache = f"http://127.0.0.1:{port}", folder / "gradio"
+            self.port = probe.getsockname()[1]
+        self.url, self.cache = f"http://127.0.0.1:{self.port}", folder / "gradio"
         self.log = (folder / "log.txt").open("w+")
         environment = os.environ | {"GRADIO_TEMP_DIR": str(self.cache), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), *flags]
+        command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), *flags]
         self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=self.log, stderr=self.log)
         started = time.monotonic()
         while True:
@@ -39,6 +42,13 @@ class App:
                 time.sleep(0.1)
         self.seconds_to_start = time.monotonic() - started
 
+    def call(self, name: str, data: object) -> str:
+        """What a named endpoint answers to a program, as it comes; `data` in bytes is sent as it is."""
+        body = data if isinstance(data, bytes) else json.dumps({"data": data}).encode()
+        status, said = ask(self.url, "POST", f"/gradio_api/call/{name}", body)
+        event = re.fullmatch(r'\{"event_id":"(\w+)"\}', said)
+        return ask(self.url, "GET", f"/gradio_api/call/{name}/{event[1]}")[1] if event else f"error {status}: {said}"
+
     def close(self) -> None:
         self.process.terminate()
         try:
@@ -47,6 +57,31 @@ class App:
             self.process.kill()
             self.process.wait()
         self.log.close()
+
+
+def ask(
+    url: str, method: str, path: str, body: bytes | None = None, kind: str = "application/json", timeout: float = 60
+) -> tuple[int, str]:
+    """One raw request, its path as it stands. -> the status and what was answered."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
+    try:
+        connection.request(method, path, body, {"Content-Type": kind})
+        response = connection.getresponse()
+        return response.status, response.read().decode(errors="replace")
+    finally:
+        connection.close()
+
+
+def file_data(path: object, **more: object) -> dict:
+    """An uploaded file, as payloads name it."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}} | more
+
+
+def upload_file(app: App, name: str, content: bytes) -> str:
+    """Upload as the page does. -> the path that the app gave it."""
+    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\nContent-Type: audio/wav\r\n\r\n'
+    form = head.encode() + content + b"\r\n--b--\r\n"
+    return json.loads(ask(app.url, "POST", "/gradio_api/upload", form, "multipart/form-data; boundary=b")[1])[0]
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16000) -> Path:

@@ -1,0 +1,218 @@
+"""The Live tab: text while somebody speaks. What stands, and what may still change, look different."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from .. import plots
+from ..errors import AudioError, NanoASRError
+from ..results import Segment, Transcript, join_texts, write_all
+from . import html, microphone
+from .listening import Heard, Listening, Microphones
+from .models import SharedModel
+from .transcribe import AUTO
+
+_FORMATS = ("txt", "srt", "vtt", "json")
+_AT_ONCE = 8
+_EVERY = 0.3  # seconds between two looks for new sound
+_PATIENCE = 0.4  # seconds that the text of a piece is waited for; meanwhile the browser collects the next
+_MOST_SHOWN = 6000  # characters and
+_MOST_LISTED = 200  # segments while it listens, for all of it is sent each time; the downloads have the rest
+_INVITATION = "Press Start and speak. The sound goes to this server only."
+
+
+def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
+    """Lay the tab out and wire it."""
+    microphones = Microphones(_AT_ONCE)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            with gr.Row():
+                start = gr.Button("Start", variant="primary", elem_id="live-start", min_width=120)
+                stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="live-stop", min_width=90)
+            gr.HTML(microphone.METER, elem_id="level")
+            with gr.Accordion("Language and hotwords", open=False):
+                language = gr.Dropdown([AUTO], value="auto", label="Language", allow_custom_value=True)
+                hotwords = gr.Textbox(
+                    "",
+                    label="Hotwords",
+                    placeholder="names and terms to listen for, with commas between",
+                    max_length=4000,
+                )
+                itn = gr.Checkbox(True, label="Numbers and dates in figures")
+        with gr.Column(scale=3, min_width=300):
+            status = gr.HTML(html.message(_INVITATION), elem_id="live-status")
+            text = gr.HTML(_text(Heard()), elem_id="live-text")
+            figures = gr.HTML(_figures(Heard()), elem_id="live-figures")
+            with gr.Row():
+                downloads = [
+                    gr.DownloadButton(f".{name}", interactive=False, size="sm", min_width=60) for name in _FORMATS
+                ]
+    segments = gr.HTML(_segments(()), elem_id="live-segments")
+    chart = gr.Plot(label="How late the text came", show_label=False, visible=False, elem_id="latency")
+
+    sound = gr.Textbox(visible=False)  # never shown: what the browser's microphone gives comes in its place
+    clock = gr.Timer(_EVERY, active=False)
+
+    def switched(on: bool) -> dict:
+        return {start: gr.Button(interactive=not on), stop: gr.Button(interactive=on), clock: gr.Timer(active=on)}
+
+    def begin(request: gr.Request, problem: str, language: str, hotwords: str, itn: bool) -> dict:
+        words = (hotwords or "").replace("\n", ",").replace("，", ",").split(",")
+        options = {"language": language, "hotwords": words, "itn": bool(itn)}
+        try:
+            if problem:
+                raise AudioError(problem)
+            microphones.start(_visitor(request), lambda: Listening(model.get, max_seconds, **options))
+        except NanoASRError as error:
+            return switched(False) | {status: html.message(str(error), "error")}
+        return switched(True) | {
+            status: so_far(Heard()),
+            text: _text(Heard()), figures: _figures(Heard()), segments: _segments(()), chart: gr.Plot(visible=False),
+            **{button: gr.DownloadButton(interactive=False) for button in downloads},
+        }  # fmt: skip
+
+    def hear(request: gr.Request, piece: str) -> dict:
+        listening = microphones.of(request.session_hash)
+        if not listening or not piece:
+            return {status: gr.skip()} if listening else switched(False)
+        before = listening.heard
+        try:
+            heard = listening.hear(*microphone.read_piece(piece), _PATIENCE)
+        except NanoASRError as error:
+            microphones.end(request.session_hash)
+            listening.close()
+            return switched(False) | {status: html.message(str(error), "error")}
+        if listening.over:
+            microphones.end(request.session_hash)
+            return finished(listening.heard)
+        drawn = {chart: drawing(heard)} if len(heard.segments) > len(before.segments) else {}
+        return {status: so_far(heard), **seen(heard), **drawn}
+
+    def so_far(heard: Heard) -> str:
+        if model.recognizer is None:
+            return html.progress("Waiting for the model…", None)
+        return html.message(f"Listening… {html.clock(heard.seconds)}", "recording")
+
+    def seen(heard: Heard) -> dict:
+        return {text: _text(heard), figures: _figures(heard), segments: _segments(heard.segments)}
+
+    def drawing(heard: Heard) -> gr.Plot:
+        return gr.Plot(plots.latency_chart(heard.late, heard.waits, heard.seconds), visible=bool(heard.late))
+
+    def finished(heard: Heard) -> dict:
+        found = heard.transcript
+        shown = switched(False) | {status: _outcome(heard)}
+        if not found:
+            return shown
+        return {
+            **shown, text: _text(heard), figures: _figures(heard), segments: _segments(found.segments),
+            chart: drawing(heard),
+            **_files(found, Path(downloads[0].GRADIO_CACHE), downloads),
+        }  # fmt: skip
+
+    def end(request: gr.Request, piece: str) -> Iterator[dict]:
+        listening = microphones.of(request.session_hash)
+        if not listening:
+            yield switched(False)
+            return
+        yield {stop: gr.Button(interactive=False), status: html.progress("Writing the last words…", None)}
+        try:
+            if piece:
+                listening.hear(*microphone.read_piece(piece))
+            listening.finish()
+            while not listening.over:
+                yield seen(listening.wait(0.25))
+            yield finished(listening.heard)
+        except NanoASRError as error:
+            yield switched(False) | {status: html.message(str(error), "error")}
+        finally:
+            microphones.end(request.session_hash)
+            listening.close()
+
+    shown = [status, text, figures, segments, chart, start, stop, clock, *downloads]
+    quiet = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4 * _AT_ONCE}
+    start.click(begin, [sound, language, hotwords, itn], shown, js=microphone.START, **quiet)
+    clock.tick(hear, sound, shown, js=microphone.TAKE, trigger_mode="once", **quiet)
+    stop.click(end, sound, shown, js=microphone.STOP, **quiet)
+    tab.select(lambda: _languages(model), None, language, **quiet)
+
+
+def _visitor(request: gr.Request) -> str:
+    if not request.session_hash:
+        raise AudioError("Live listening needs a page that is open.")
+    return request.session_hash
+
+
+def _languages(model: SharedModel) -> gr.Dropdown:
+    known = model.recognizer.languages if model.recognizer else ()
+    return gr.Dropdown([AUTO, *((item.name, item.code) for item in known)])
+
+
+def _text(heard: Heard) -> str:
+    """All text; its end stays in sight."""
+    if heard.transcript:
+        parts = [_part("committed", heard.transcript.text)]
+    else:
+        stands = join_texts([*(segment.text for segment in heard.segments), heard.committed])
+        tentative = join_texts([stands, heard.tentative])[len(stands) :] if heard.tentative else ""
+        shown = stands if len(stands) <= _MOST_SHOWN else "…" + stands[-_MOST_SHOWN:]
+        parts = [_part("committed", shown), _part("tentative", tentative)]
+    shown = "".join(parts) or '<span class="nothing">What is said appears here.</span>'
+    legend = '<span class="committed">settled</span><span class="tentative">may still change</span>'
+    return (
+        f'<div class="legend">{legend}</div>'
+        f'<div class="live-text" tabindex="0" role="log" aria-label="What was heard"><div>{shown}</div></div>'
+    )
+
+
+def _part(kind: str, text: str) -> str:
+    return f'<span class="{kind}">{html.escape(text)}</span>' if text else ""
+
+
+def _figures(heard: Heard) -> str:
+    """How late the text comes, as a row of figures."""
+    cost, waits = heard.latency, sorted(wait for _, wait in heard.waits)
+    shown = [
+        (_seconds(cost.first_text), "speech before the first text"),
+        (_seconds(waits[len(waits) // 2] if waits else None), "from a word's end until it is settled (median)"),
+        (_seconds(heard.late[-1][1] if heard.late else None), "work for the last update"),
+        (f"{cost.work / cost.audio:.2f}" if cost.audio else "–", "seconds of work per second"),
+        (f"{cost.accepted / cost.drafted:.0%}" if cost.drafted else "–", "of guessed tokens were right"),
+    ]
+    cells = "".join(f"<div><b>{value}</b><span>{html.escape(name)}</span></div>" for value, name in shown)
+    return f'<div class="figures">{cells}</div>'
+
+
+def _seconds(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f} s"
+
+
+def _segments(found: tuple[Segment, ...]) -> str:
+    """Those that are over, the newest first."""
+    items = "".join(
+        f'<li><span class="time">{html.clock(segment.start)}–{html.clock(segment.end)}</span>'
+        f"<span>{html.escape(segment.text)}</span></li>"
+        for segment in reversed(found[-_MOST_LISTED:])
+    )
+    return f'<ol class="segments">{items}</ol>' if items else ""
+
+
+def _outcome(heard: Heard) -> str:
+    if heard.problem:
+        return html.message(heard.problem, "warning" if heard.transcript else "error")
+    if not heard.transcript:
+        return html.message("No sound came from the microphone. Is it on, and may this page use it?", "warning")
+    if not heard.transcript.text:
+        return html.message(f"No words were heard in {heard.seconds:.0f} s. Is the microphone near enough?", "warning")
+    return html.message(f"Done: {heard.seconds:.1f} s. The text can be downloaded below.", "done")
+
+
+def _files(found: Transcript, cache: Path, buttons: list[gr.DownloadButton]) -> dict:
+    """The download buttons with their files, which lie in Gradio's own folder and are deleted with the rest of it."""
+    paths = write_all(found, cache / secrets.token_hex(16), "live", _FORMATS)
+    return {
+        button: gr.DownloadButton(value=str(path), interactive=True)
+        for button, path in zip(buttons, paths, strict=True)
+    }

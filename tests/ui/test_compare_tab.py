@@ -1,0 +1,91 @@
+"""The Compare tab in a browser, and as an API."""
+
+import csv
+import io
+
+import pytest
+from gradio_client import handle_file
+from gradio_client.exceptions import AppError
+from pages import CLIP, width_left_over
+from running import ROOT, file_data
+
+NUMBER = ROOT / "assets/speech/kokoro-number.wav"
+
+
+def choose_recording(page, path) -> None:
+    page.get_by_role("tab", name="Compare").click()
+    page.set_input_files("#compare-recordings input[type=file]", str(path))
+    page.wait_for_selector("#compare-recordings .file-preview")
+
+
+def test_settings_are_compared_side_by_side(bundled_app, open_page):
+    page = open_page(url=bundled_app.url)
+    choose_recording(page, NUMBER)
+    page.fill("#references textarea", "Your number is seven three one nine four one three eight eight five")
+    page.get_by_role("button", name="Chunk lengths").click()
+    page.locator("#settings").get_by_text("30 s").first.wait_for()
+    page.click("#compare")
+    page.wait_for_selector("#compare-status .message.done")
+    assert page.locator("#compare-rows tbody tr").count() == 3
+    first = page.locator("#compare-rows tbody tr").first
+    assert first.locator("del").first.inner_text() == "Your" and first.locator("ins").first.inner_text() == "my"
+    assert "%" in first.inner_text()
+    page.wait_for_selector("#compare-quality .main-svg")
+    page.wait_for_selector("#compare-speed .main-svg")
+    with page.expect_download() as saved:
+        page.click("#compare-csv")
+    rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text("utf-8-sig"))))
+    assert [row["max_segment"] for row in rows] == ["5.0", "15.0", "30.0"] and float(rows[0]["wer"]) > 0
+    assert width_left_over(page) <= 0 and page.problems == []
+
+
+def test_without_a_recording_it_says_so(app, open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Compare").click()
+    page.click("#compare")
+    page.wait_for_selector("#compare-status .message.error")
+    assert "no recording yet" in page.inner_text("#compare-status")
+
+
+def test_programs_compare_too(client):
+    settings = [{"name": "cold"}, {"name": "warm", "temperature": 1, "chunk, s": 5}]
+    found = client.predict([handle_file(str(CLIP))], "in eighteen thirteen", 2, settings, api_name="/compare")
+    assert [(row["setting"], row["seed"]) for row in found["results"]] == [("cold", None), ("warm", 1), ("warm", 2)]
+    assert all(row["wer"] > 0 for row in found["results"])
+    assert [summary["repeats"] for summary in found["summary"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ([{"temprature": 1}], "'temprature' is not one"),
+        ([{"temperature": "hot"}], "Row 1 of the settings: a number"),
+        ([{"chunk, s": 1000}], "must be from 2 to 30"),
+        ([{"quantize": "1bit"}], "llm-8bit"),
+        ([], "no setting"),
+        ("x", "list of objects"),
+    ],
+)
+def test_unusable_settings_are_answered_with_a_sentence(client, settings, said):
+    with pytest.raises(AppError, match=said):
+        client.predict([handle_file(str(CLIP))], "", 1, settings, api_name="/compare")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{cache}/../log.txt", "http://127.0.0.1:{port}/config"])
+def test_no_file_of_the_machine_is_compared(app, path):
+    recording = file_data(path.format(cache=app.cache, port=app.port))
+    answer = app.call("compare", [[recording], "", 1, [{"name": "cold"}]])
+    assert answer.startswith("event: error")
+
+
+def test_stop_keeps_what_was_done(bundled_app, open_page):
+    page = open_page(url=bundled_app.url)
+    choose_recording(page, ROOT / "assets/speech/jfk.flac")
+    page.get_by_label("number input for Repeats").fill("10")
+    page.get_by_label("number input for Repeats").press("Tab")
+    page.click("#compare")
+    page.wait_for_selector("#compare-rows tbody tr")
+    page.click("#compare-stop")
+    page.wait_for_selector("#compare-status .message.warning")
+    assert "Stopped after" in page.inner_text("#compare-status")
+    assert 1 <= page.locator("#compare-rows tbody tr").count() < 21

@@ -31,6 +31,7 @@ from .vad import Segmenter, Span, VadOptions, is_silent
 from .words import Piece, split_words
 
 _HOP = SAMPLE_RATE // 10  # what happens, happens at multiples of this, however the audio was chunked
+_WAITED = 0.02  # seconds between two pushes that tell that whoever pushes had nothing more waiting
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Latency:
     audio        heard so far
     work         spent on it, in all
     update       from the arrival of the audio to this update
-    first_text   of audio between the beginning of the open (or last) segment and its first text
+    first_text   of audio between the beginning of a segment and its first text, of the last that has any
     commit       of audio between the end of each word that this update commits and now, where its end is known
     passes       hypotheses made, `skipped` those left out
     drafted      tokens guessed, `accepted` those that were right
@@ -145,6 +146,7 @@ class LiveSession:
         self._count = 0  # segments that ended, those without text included
         self.latency, self._timings = Latency(), Timings()
         self._transcript: Transcript | None = None
+        self._began = self._left = 0.0  # by the clock: when the sound began, and when the last push was done
 
     def push(self, samples: np.ndarray) -> Update | None:
         """Hear more: float samples in [-1, 1] (or int16), mono, at `sample_rate`, as many as there are.
@@ -155,15 +157,18 @@ class LiveSession:
         with self._lock:
             if self._closed.is_set():
                 return None
-            return self._merged(self._hear(self._resampler.push(samples)))
+            update = self._merged(self._hear(self._resampler.push(samples)))
+            self._left = time.perf_counter()
+            return update
 
     def finish(self) -> Transcript:
         """The sound is over: the whole as a Transcript, as `transcribe` gives it. The session is closed."""
         with self._lock:
             if self._transcript is None:
-                if self._closed.is_set():
+                transcript = None if self._closed.is_set() else self._finish()
+                if self._closed.is_set() or transcript is None:  # perhaps meanwhile
                     raise OptionError("this session was closed before its end: there is no transcript")
-                self._transcript = self._finish()
+                self._transcript = transcript
                 self._closed.set()
                 self._forget()
             return self._transcript
@@ -192,18 +197,24 @@ class LiveSession:
         heard = np.concatenate([self._rest, samples])
         hops = len(heard) // _HOP
         self._rest = heard[hops * _HOP :].copy()
+        if arrived - self._left > _WAITED:
+            self._began = arrived - (self._position + len(heard)) / SAMPLE_RATE
         every = round(self.options.interval * SAMPLE_RATE / _HOP)
         updates = []
         for i in range(hops):
             self._hops += 1
             due = self._hops % every == 0
-            late = self.options.realtime and hops - i > every  # there is newer audio to make the next one of
+            late = self.options.realtime and (hops - i > every or self._behind() > self.options.interval)
             update = self._take(heard[i * _HOP : (i + 1) * _HOP], due, late, arrived)
             if self._closed.is_set():
                 return []
             if update:
                 updates.append(update)
         return updates
+
+    def _behind(self) -> float:
+        """How late the sound is that is heard now, since work took longer than it did."""
+        return time.perf_counter() - self._began - self._position / SAMPLE_RATE
 
     def _take(self, samples: np.ndarray, due: bool, late: bool, arrived: float) -> Update | None:
         began = time.perf_counter()
@@ -380,9 +391,12 @@ class LiveSession:
             updates[-1],
             segments=tuple(segment for update in updates for segment in update.segments),
             revisions=tuple(revision for update in updates for revision in update.revisions),
+            latency=replace(
+                updates[-1].latency, commit=tuple(late for update in updates for late in update.latency.commit)
+            ),
         )
 
-    def _finish(self) -> Transcript:
+    def _finish(self) -> Transcript | None:
         began = time.perf_counter()
         self._hear(self._resampler.finish())
         rest, self._rest = self._rest, self._rest[:0]
@@ -394,7 +408,10 @@ class LiveSession:
             # no longer than a segment: `transcribe` decodes such a recording whole and untrimmed
             self._count = 0
             told, draft = self._segments, [token.id for segment in self._segments for token in segment.tokens]
-            final, timings = backend.run(self._final, whole, 0, draft)
+            found = backend.run(self._final, whole, 0, draft)
+            if found is None:
+                return None
+            final, timings = found
             self._timings += timings
             revised = final.text != join_texts(segment.text for segment in told)
             self._segments = [replace(final, revised=revised)] if final.tokens else []

@@ -102,8 +102,8 @@ def test_each_finished_segment_is_what_transcribe_gives_for_its_sound(asr, talk)
 def test_any_chunking_gives_the_same_updates(parity, number, sizes):
     samples = np.concatenate([SILENCE[:5000], number[: 2 * RATE], SILENCE])
     options = LiveOptions(interval=0.3, confidence=0)
-    if min(sizes) < 100:
-        sizes = [size + 100 for size in sizes]
+    if min(sizes) < 40:
+        sizes = [size + 40 for size in sizes]
     one, whole = listen(parity, samples, (len(samples),), options=options)
     other, pieces = listen(parity, samples, sizes, options=options)
     assert told(other) == told(one)
@@ -204,6 +204,34 @@ def test_realtime_sessions_leave_out_what_comes_too_late(asr, number):
     assert session.finish().text == asr.transcribe(number).text
     assert updates[-1].latency.skipped > 0
     assert updates[-1].latency.passes <= 1
+
+
+def test_realtime_sessions_do_not_queue_work_that_a_slow_model_cannot_do(asr, number, monkeypatch):
+    session = asr.stream(options=LiveOptions(realtime=True))
+    guess = session._guess
+    monkeypatch.setattr(session, "_guess", lambda segment: (time.sleep(1.0), guess(segment))[1])
+    start = time.monotonic()
+    for at in range(0, len(number), 4000):
+        session.push(number[at : at + 4000])
+        time.sleep(max(0, (at + 4000) / RATE - (time.monotonic() - start)))
+    assert time.monotonic() - start < len(number) / RATE + 3
+    assert session.latency.skipped > 0
+
+
+def test_push_tells_of_every_commitment_that_its_samples_brought(asr, talk):
+    told, session = [], asr.stream(on_update=lambda update: told.extend(update.latency.commit))
+    updates = [session.push(talk[at : at + 48000]) for at in range(0, len(talk), 48000)]
+    pushed = [late for update in updates if update for late in update.latency.commit]
+    assert len(pushed) > 3
+    assert pushed == told[: len(pushed)]
+
+
+def test_closing_while_it_finishes_is_an_error_and_no_half_transcript(asr, number):
+    session = asr.stream()
+    session.push(number)
+    session._closed.set()
+    with pytest.raises(OptionError, match="closed"):
+        session.finish()
 
 
 def test_closing_while_it_decodes_ends_it_without_a_word(asr, talk):

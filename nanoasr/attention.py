@@ -92,15 +92,9 @@ def _text_weights(llm: Qwen3, embedded: mx.array, layer: int) -> mx.array:
     for block, memory in zip(llm.model.layers[:layer], cache.layers, strict=False):
         x = block(x, cache.mask(steps), 0, memory, 0)
     block = llm.model.layers[layer]
-    attention, size = block.self_attn, block.self_attn.head_dim
-    qkv = attention.qkv_proj(block.input_layernorm(x)).reshape(1, steps, -1, size).transpose(0, 2, 1, 3)
-    q, k, _ = mx.split(qkv, [attention.heads, attention.heads + attention.kv_heads], axis=1)
-    q, k = (
-        mx.fast.rope(y, size, traditional=False, base=attention.theta, scale=1.0, offset=0)[0]
-        for y in (attention.q_norm(q), attention.k_norm(k))
-    )
+    q, k, _ = block.before_attention(x, block.self_attn.qk_scale(), 0)
     ahead = mx.triu(mx.full((steps, steps), -math.inf), 1)
-    return _weights(q, mx.repeat(k, attention.heads // attention.kv_heads, axis=0), ahead)
+    return _weights(q[0], mx.repeat(k[0], q.shape[1] // k.shape[1], axis=0), ahead)
 
 
 def _weights(q: mx.array, k: mx.array, mask: mx.array | float = 0.0) -> mx.array:

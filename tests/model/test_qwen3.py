@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 from checkpoints import SMALL, random_tensors, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mlx.utils import tree_map
 
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.model.config import LLMConfig
@@ -155,3 +157,44 @@ def test_rows_come_and_go_and_each_goes_on_as_if_alone(llm, data):
         lengths = [n + 1 for n in lengths]
         for state, row, n in zip(states[:, 0], rows, lengths, strict=True):
             assert np.allclose(state, alone(llm, x[row, :n]), atol=1e-4)
+
+
+def step_by_step(llm: Qwen3, x: mx.array) -> mx.array:
+    cache = Cache(llm.config)
+    return mx.concatenate([llm(x[:, i : i + 1], cache) for i in range(x.shape[1])], axis=1)
+
+
+def differs(a: mx.array, b: mx.array) -> float:
+    return (mx.abs(a - b).max() / mx.abs(b).max()).item()
+
+
+def test_single_steps_follow_a_change_of_the_layers_kind():
+    mx.random.seed(3)
+    llm = Qwen3(SMALL.llm)
+    llm.eval()
+    x = embeddings(2)[:, :9]
+    assert differs(step_by_step(llm, x), llm(x)) < 1e-5
+    plain = llm(x)
+    nn.quantize(llm, group_size=32, bits=4, class_predicate=lambda path, part: path.endswith("down_proj"))
+    assert differs(llm(x), plain) > 1e-3
+    assert differs(step_by_step(llm, x), llm(x)) < 1e-5
+
+
+def test_single_steps_go_through_layers_that_are_quantized_unlike_each_other():
+    mx.random.seed(3)
+    llm = Qwen3(SMALL.llm)
+    llm.eval()
+    x = embeddings(2)[:, :9]
+    for layer, bits in zip(llm.model.layers, (4, 8), strict=False):
+        nn.quantize(layer, group_size=32, bits=bits, class_predicate=lambda path, part: path.endswith("o_proj"))
+    assert differs(step_by_step(llm, x), llm(x)) < 1e-5
+
+
+def test_single_steps_see_weights_that_were_changed_after_others():
+    mx.random.seed(3)
+    llm = Qwen3(SMALL.llm)
+    llm.eval()
+    x = embeddings(1)[:, :5]
+    step_by_step(llm, x)
+    llm.update(tree_map(lambda weight: weight * 1.5, llm.parameters()))
+    assert differs(step_by_step(llm, x), llm(x)) < 1e-5

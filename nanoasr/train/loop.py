@@ -1,4 +1,8 @@
-"""Training from start to end: steps, validation, the state on disk, and at last a checkpoint like any other."""
+"""Training from start to end: steps, validation, the state on disk, and at last a checkpoint like any other.
+
+Several processes, one for each GPU, train as one (`mlx.launch -n 4 …`): each computes the gradient of its own batch
+and all take the step of their mean, so their weights stay the same. The first of them does all that is told or written.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -43,13 +47,14 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
     """Train until the last step, or for `stop_after` seconds; the same call again goes on where it stopped.
 
     `config.out` gets `state.safetensors` (to go on from), `curve.jsonl` and `curve.html`, and `checkpoint/`,
-    which `nanoasr.load` reads.
+    which `nanoasr.load` reads. Started by `mlx.launch`, its processes share the work.
     """
     started = time.monotonic()
     training = _Training(config)
     if config.init and not training.place.step:
         training.validate()  # what it starts from, to see what is gained
-    with tqdm(total=config.optimizer.steps, initial=training.place.step, unit="step", disable=None) as bar:
+    silent = None if training.leads else True
+    with tqdm(total=config.optimizer.steps, initial=training.place.step, unit="step", disable=silent) as bar:
         try:
             for batch, after in training.batches():
                 training.do_step(batch, after)
@@ -59,15 +64,14 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
                     bar.set_postfix_str(training.log(to_console=bar.disable))
                 if step % config.save_every == 0:
                     training.save()
-                if stop_after is not None and time.monotonic() - started > stop_after:
+                if stop_after is not None and training.longest(time.monotonic() - started) > stop_after:
                     break
                 if step % config.validate_every == 0 and step < config.optimizer.steps:
                     training.validate()
         except KeyboardInterrupt:
-            tqdm.write("interrupted: saving")
+            training.tell("interrupted: saving")
     training.save()
     training.validate()
-    training.curve.draw()
     return Outcome(training.export(), training.place.step, training.scores)
 
 
@@ -76,9 +80,15 @@ class _Training:
 
     def __init__(self, config: TrainConfig):
         self.config, self.out = config, Path(config.out)
+        self.group = mx.distributed.init()
+        self.leads = self.group.rank() == 0
         sources = [(source, read_manifest(source.manifest)) for source in config.train]
         utterances = [u for _, lines in sources for u in lines]
+        if not self.leads:
+            self.longest(0)  # the first may have to write the tokenizer that all read
         self.start = start_network(config, utterances)
+        if self.leads:
+            self.longest(0)
         self.model = self.start.model
         self.data, self.pool = self._load(sources)
         self.prompts = self._make_prompts(self.data)
@@ -92,7 +102,7 @@ class _Training:
         if self.state_file.is_file():
             self.state, self.place = snapshot.load(self.state_file, self.state, self.packing.shapes)
         mx.eval(self.state)
-        self.curve = Curve(self.out, self.place.step)
+        self.curve = Curve(self.out, self.place.step) if self.leads else None
         self.scores: dict[str, Score] = {}
         hears = any(name.startswith(("audio_encoder.", "ctc")) for name in self.packing.shapes)
         self._trains = {"ctc": hears and config.loss.ctc > 0 and self.model.config.ctc is not None}
@@ -100,23 +110,40 @@ class _Training:
         self._step = {with_text: self._make_step(with_text) for with_text in (False, True)}
         self._reports: list[mx.array] = []
         self._seconds, self._since = 0.0, time.monotonic()
-        tqdm.write(
+        together = f" by {self.group.size()} processes" if self.group.size() > 1 else ""
+        self.tell(
             f"{self.data.pool.hours:.2f} hours in {len(utterances):,} recordings ({self.data.left_out} of them "
             f"too short or too long to use); {_millions(self.model.trainable_parameters())} of "
-            f"{_millions(self.model.parameters())} weights are trained; from step {self.place.step}"
+            f"{_millions(self.model.parameters())} weights are trained{together}; from step {self.place.step}"
         )
 
+    def tell(self, line: str) -> None:
+        """Show a line, above the progress bar if there is one."""
+        if self.leads:
+            tqdm.write(line)
+
+    def longest(self, seconds: float) -> float:
+        """The most that any of the processes says; they wait for each other here."""
+        if self.group.size() == 1:
+            return seconds
+        return mx.distributed.all_max(mx.array(float(seconds)), group=self.group).item()
+
     def batches(self) -> Iterator[tuple[Batch, Place]]:
-        """The batches still to come, each with the place after it; composed on another thread meanwhile."""
+        """The batches still to come, each with the place after it; composed on another thread meanwhile.
+
+        Processes take turns at the batches of an epoch.
+        """
         config, left = self.config, self.config.optimizer.steps - self.place.step
 
         def compose() -> Iterator[tuple[Batch, Place]]:
             step, epoch, start = self.place.step, self.place.epoch, self.place.batch
             while True:
                 planned = self.data.epoch(config.seed, epoch)
-                for number in range(start, len(planned)):
+                together, rank = self.group.size(), self.group.rank()
+                for number in range(start, max(1, len(planned) // together)):
                     step += 1
-                    batch = self.data.compose(*planned[number], self.prompts, seed=config.seed * 100_003 + epoch)
+                    own = planned[(number * together + rank) % len(planned)]
+                    batch = self.data.compose(*own, self.prompts, seed=config.seed * 100_003 + epoch)
                     yield batch, Place(step, epoch, number + 1)
                 epoch, start = epoch + 1, 0
 
@@ -133,7 +160,7 @@ class _Training:
         optimizer, count = self.config.optimizer, self.place.step
         weight = self.config.loss.text_weight(count)
         scalars = mx.array([optimizer.rate_at(count), optimizer.average_at(count), weight, count + 1])
-        random = self.config.seed * 1_000_003 + count
+        random = (self.config.seed * 1_000_003 + count) * self.group.size() + self.group.rank()
         mx.random.seed(random)  # for dropout
         key = mx.random.key(random ^ 0x5EED)  # for augmentation
         self.state, report = self._step[weight > 0](
@@ -153,17 +180,18 @@ class _Training:
         elapsed = time.monotonic() - self._since
         pace = {"step_seconds": round(elapsed / len(self._reports), 4), "speed": round(self._seconds / elapsed)}
         rate = self.config.optimizer.rate_at(self.place.step - 1)
-        self.curve.add(step=self.place.step, **shown, norm=round(means[2], 3), rate=rate, **pace)
+        if self.curve:
+            self.curve.add(step=self.place.step, **shown, norm=round(means[2], 3), rate=rate, **pace)
         words = ", ".join(f"{name} {loss:.3f}" for name, loss in shown.items())
         words += f", {pace['step_seconds']:.3f} s/step, {pace['speed']:,} × real time"
         if to_console:
-            tqdm.write(f"step {self.place.step}: {words}")
+            self.tell(f"step {self.place.step}: {words}")
         self._reports, self._seconds, self._since = [], 0.0, time.monotonic()
         return words
 
     def validate(self) -> None:
         """Score the averaged weights on every validation manifest."""
-        if not self.valid:
+        if not self.valid or not self.leads:
             return
         self._use_best()
         self.model.eval()
@@ -172,23 +200,27 @@ class _Training:
             prompts = self._make_prompts(data)
             most = 0 if self.place.step >= self.config.optimizer.steps else self.config.validate_batches
             self.scores[name], heard = score(self.start, data, prompts, pool, use_llm, most)
-            tqdm.write(f"step {self.place.step}: {name}: {self.scores[name]}")
+            self.tell(f"step {self.place.step}: {name}: {self.scores[name]}")
             for line in heard[:: max(1, len(heard) // 3)][:3]:
-                tqdm.write(f"    said {line.text!r}  ctc {line.ctc!r}  llm {line.llm!r}")
+                self.tell(f"    said {line.text!r}  ctc {line.ctc!r}  llm {line.llm!r}")
         rates = {f"wer {name} {kind}": rate for name, s in self.scores.items()
                  for kind, rate in (("ctc", s.ctc), ("llm", s.text)) if rate is not None}  # fmt: skip
         self.curve.add(step=self.place.step, **rates)
+        self.curve.draw()
         self.model.train()
         mx.clear_cache()
         self._since = time.monotonic()
 
     def save(self) -> None:
         """Write what the training goes on from, and draw how it went so far."""
-        snapshot.save(self.state_file, self.state, self.place, self.packing.shapes)
-        self.curve.draw()
+        if self.leads:
+            snapshot.save(self.state_file, self.state, self.place, self.packing.shapes)
+            self.curve.draw()
 
     def export(self) -> Path:
-        """Write the averaged weights as a checkpoint."""
+        """Write the averaged weights as a checkpoint -> its folder."""
+        if not self.leads:
+            return self.out / "checkpoint"
         self._use_best()
         self.model.eval()
         merge_lora(self.model)
@@ -221,7 +253,8 @@ class _Training:
             rate, keep, text_weight, number = scalars
             weights = self.packing.unpack(state["weights"].astype(self.dtype))
             (_, ctc, text), gradients = mx.value_and_grad(forward)(weights, pool, arrays, samples, key, text_weight)
-            gradient, norm = clip(self.packing.pack(gradients), config.optimizer.clip)
+            gradient = mx.distributed.all_sum(self.packing.pack(gradients), group=self.group) / self.group.size()
+            gradient, norm = clip(gradient, config.optimizer.clip)
             after = update(state, gradient, decayed, rate, keep, number, config.optimizer)
             return after, mx.stack([ctc, text, norm])
 

@@ -6,7 +6,8 @@ Writes train.jsonl, open.jsonl and demo.jsonl with one {"spoken", "text", "kind"
 words a transcript shows, and where the line is from. Two thirds are natural text from Debian packages, fetched with
 `apt-get download` and unpacked without root: the quoted examples and definitions of WordNet (`wordnet-base`, WordNet
 licence), the Devil's Dictionary (`dict-devil`, public domain), the Jargon File (`dict-jargon`, public domain) and the
-King James Bible (`bible-kjv-text`, public domain). The rest is generated: digits, numbers, dates, commands (demo_text.py).
+King James Bible (`bible-kjv-text`, public domain), and WordNet's words in no order, a few in a line, so that rare ones
+are heard at all. The rest is generated: digits, numbers, dates, commands (demo_text.py).
 """
 
 import argparse
@@ -83,6 +84,24 @@ def wordnet(folder: Path) -> tuple[list[str], list[str]]:
             examples += re.findall(r'"([^"]+)"', gloss)
             definitions += [re.sub(r'"[^"]*"', "", gloss).split(";")[0]]
     return examples, definitions
+
+
+def vocabulary(folder: Path, rng: random.Random) -> list[str]:
+    """Lines of three to six words that have nothing to do with each other, each of WordNet's words in one of them."""
+    words = set()
+    for part in ("noun", "verb", "adj", "adv"):
+        for row in (folder / f"wordnet-base/usr/share/wordnet/index.{part}").read_text(encoding="utf-8").splitlines():
+            word = row.split(" ", 1)[0]
+            if re.fullmatch(r"[a-z]{3,}", word):
+                plural = part == "noun" and rng.random() < 0.3 and not re.search(r"([sxzy]|ch|sh)$", word)
+                words.add(word + "s" if plural else word)
+    shuffled = rng.sample(sorted(words), len(words))
+    lines = []
+    while shuffled:
+        count = rng.randint(3, 6)
+        lines.append(", ".join(shuffled[:count]))
+        del shuffled[:count]
+    return lines
 
 
 def sentences(text: str, longest: int = 160) -> list[str]:
@@ -167,8 +186,9 @@ def main() -> None:
         spoken, text = demo_line(rng)
         if normalize(text) not in evaluated:
             rows.append(_row(spoken, "demo", text))
+    kept["vocabulary"] = vocabulary(args.packages or args.out / "packages", rng)
     pool = [(s, kind) for kind, lines in kept.items() for s in lines if normalize(s) not in evaluated]
-    weight = {"example": 5.0, "definition": 0.6, "devil": 1.5, "jargon": 0.6, "bible": 0.35}
+    weight = {"vocabulary": 2.0, "example": 5.0, "definition": 0.6, "devil": 1.5, "jargon": 0.6, "bible": 0.35}
     pool.sort(key=lambda item: rng.random() ** (1 / weight[item[1]]), reverse=True)  # a weighted draw without repeats
     pool = pool[: args.lines - demo_count]
     while pool:

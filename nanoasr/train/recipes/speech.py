@@ -145,10 +145,12 @@ def batches(prepared, frames: int):
 def robots(args) -> None:
     rows = read_lines(args.lines, args.seed)
     shards, start, said = Shards(args.out, f"robots-{args.seed}"), time.time(), time.time()
-    jobs = ((row, f"{args.seed} {k}") for k, row in enumerate(rows))
+    jobs = [(row, f"{args.seed} {k}") for k, row in enumerate(rows)]
     with multiprocessing.get_context("spawn").Pool(args.workers, _start_robots, (args.programs,)) as pool:
-        for row, name, audio in pool.imap_unordered(_speak, jobs, chunksize=16):
-            shards.add(audio, row, name.split()[0], name)
+        # By the block, each finished before the next: ending a pool that still has work to hand out may never return.
+        for first in range(0, len(jobs), 1024):
+            for row, name, audio in pool.imap_unordered(_speak, jobs[first : first + 1024], chunksize=16):
+                shards.add(audio, row, name.split()[0], name)
             if time.time() - said > 15:
                 said = time.time()
                 print(
@@ -156,7 +158,6 @@ def robots(args) -> None:
                     flush=True,
                 )
             if time.time() - start > args.minutes * 60 or shards.seconds > args.hours * 3600:
-                pool.terminate()
                 break
     shards.flush()
     print(f"robots: done, {shards.seconds / 3600:.2f} h in {(time.time() - start) / 60:.1f} min", flush=True)

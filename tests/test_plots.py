@@ -8,6 +8,7 @@ import pytest
 import nanoasr
 from nanoasr import plots
 from nanoasr.results import Segment, Timings, Token, Transcript
+from nanoasr.word_times import WordTime
 
 HERE = Path(__file__).parent
 CLIP = HERE / "data/speech/LJ002-0020.wav"
@@ -125,3 +126,22 @@ def test_a_checkpoint_without_ctc_has_no_ctc_map():
 def test_the_line_in_the_adaptor_map_stands_behind_the_frames_that_are_used(inspection):
     line = plots.adapted_map(inspection).layout.shapes[0]
     assert line.x0 == inspection.audio_tokens.shape[0] - 0.5
+
+
+def test_words_stand_in_the_latency_chart_at_their_ends_as_high_as_they_were_late():
+    words = [WordTime("one <b>", 0.5, 0.4, 1.0), WordTime("lost", None, 1.0, 1.0), WordTime("two", 1.0, 1.5, 2.5)]
+    figure = plots.latency_chart(words, [(0.5, 0.1), (1.0, 0.2)], 3.0)
+    lines = {trace.name: trace for trace in figure.data if trace.name}
+    assert lines["first shown"].x == lines["settled"].x == (0.5, 1.0)
+    assert lines["first shown"].y == pytest.approx((-0.1, 0.5))
+    assert lines["settled"].y == pytest.approx((0.5, 1.5))
+    assert lines["settled"].text == ("one &lt;b&gt;", "two")
+    assert lines["work for an update"].y == (0.1, 0.2)
+    assert all(axis.title.text.endswith(", s") for axis in (figure.layout.xaxis, figure.layout.yaxis))
+
+
+def test_the_words_of_a_long_talk_are_not_named_over_each_other():
+    words = [WordTime("word", float(i), i + 0.5, i + 1.0) for i in range(100)]
+    figure = plots.latency_chart(words, [], 100.0)
+    assert not any(trace.text for trace in figure.data)
+    assert plots.latency_chart([], [], 0.0).layout.xaxis.range == (0, 1)

@@ -8,6 +8,7 @@ makes it come sooner.
 import time
 from collections.abc import Sequence
 from itertools import cycle, islice, takewhile
+from operator import itemgetter
 
 import mlx.core as mx
 
@@ -17,8 +18,7 @@ from .generate import Generated, Request, generate, take, token_logprobs
 from .sampling import Sampling, make_chooser
 
 _WIDEST = 128  # tokens checked in one pass: each takes a row of scores as long as the vocabulary
-_NARROWEST = 8  # tokens of a guess that nothing has confirmed yet
-_NEAR = 8  # how far ahead in the draft a single equal token is taken for the place where the text joins it again
+_NARROWEST = 7  # tokens of a guess that nothing has confirmed yet
 
 
 def generate_drafted(
@@ -27,12 +27,14 @@ def generate_drafted(
     sampling: Sampling,
     end_ids: frozenset[int],
     draft: Sequence[int] = (),
-    lookup: int = 3,
+    others: Sequence[Sequence[int]] = (),
+    lookup: int = 6,
 ) -> Generated:
     """Decode one request with the help of a guess of its text; ids and stop are those that `generate` gives.
 
-    `draft` may be empty, wrong or cut short. After a disagreement the rest of it is used again from where the
-    text joins it, and beyond it what followed the last `lookup` tokens when they were said before (0: neither).
+    `draft` may be empty, wrong or cut short. After a disagreement the next guess is what follows the last tokens
+    where they stand in the draft, in what was said, or in one of the `others`: texts that may have parts in common
+    with this one. As many tokens as possible count, at most `lookup` (0: there is no next guess).
     Where two tokens are equally likely to the last bit, rounding may decide otherwise than one step at a time
     would. Random sampling (temperature above 0) has no use for a guess and goes through `generate`.
     """
@@ -43,8 +45,8 @@ def generate_drafted(
     choose = make_chooser(sampling)
     result, cache = Generated(), Cache(model.config.llm)
     vocabulary = model.config.llm.vocab_size
-    guesses = _Guesses(list(takewhile(lambda i: 0 <= i < vocabulary, draft)), lookup)
-    guess = guesses.first()[: sampling.max_tokens - 1]
+    draft, *others = [list(takewhile(lambda i: 0 <= i < vocabulary, text)) for text in (draft, *others)]
+    guess = draft[: min(_WIDEST, sampling.max_tokens - 1)]
     x = mx.concatenate([request.embeddings, _embed(model, guess)])
     while True:
         states = model.llm(x[None], cache)[0, -len(guess) - 1 :]
@@ -66,7 +68,8 @@ def generate_drafted(
             result.decode_seconds = time.perf_counter() - clock
             return result
         cache.trim(cache.length - (len(guess) - right))
-        guess = guesses.next(result.ids, right)[: sampling.max_tokens - len(result.ids) - 1]
+        reach = min(max(_NARROWEST, 2 * right), _WIDEST, sampling.max_tokens - len(result.ids) - 1)
+        guess = _continuation(result.ids, draft, others, lookup, reach)
         x = _embed(model, [token_id, *guess])
         result.steps += 1
 
@@ -83,47 +86,26 @@ def _histories(said: list[int], guess: list[int], sampling: Sampling) -> mx.arra
     return mx.array(rows, dtype=mx.int32)
 
 
-class _Guesses:
-    """Where the next words may already be written: in the draft, or in what was said."""
-
-    def __init__(self, draft: list[int], lookup: int):
-        self._draft, self._lookup = draft, lookup
-        self._place = 0  # about here is the text in the draft
-        self._start: int | None = 0  # where in the draft the last guess began; None: it was none of the draft's
-        self._lost = False  # skipping a token of the draft has been tried, and was wrong
-
-    def first(self) -> list[int]:
-        return self._draft[:_WIDEST]
-
-    def next(self, ids: list[int], right: int) -> list[int]:
-        """What may follow `ids`, the last guess having been right in its first `right` tokens."""
-        if self._start is not None and right:
-            self._place, self._lost = self._start + right, False
-        if not self._lookup:
-            return []
-        self._start = self._joined(ids)
-        if self._start is None and not self._lost:  # most often one token stands for another
-            self._start, self._lost = self._place + 1, True
-        reach = min(max(_NARROWEST, 2 * right), _WIDEST)
-        guess = [] if self._start is None else self._draft[self._start :][:reach]
-        if not guess:
-            self._start = None
-            guess = _said_before(ids, self._lookup, reach)
-        return guess
-
-    def _joined(self, ids: list[int]) -> int | None:
-        """Where the draft goes on after the last tokens of `ids`, or after as many of them as it has."""
-        for n in range(min(self._lookup, len(ids)), 0, -1):
-            near = range(self._place + 1, self._place + 1 + _NEAR) if n == 1 else range(n, len(self._draft) + 1)
-            ends = [end for end in near if self._draft[end - n : end] == ids[-n:]]
-            if ends:
-                return min(ends, key=lambda end: abs(end - 1 - self._place))
-        return None
+def _continuation(said: list[int], draft: list[int], others: Sequence[list[int]], lookup: int, reach: int) -> list[int]:
+    """What may follow: what follows the longest run of the last tokens, at about the same place, in the first text
+    that has it."""
+    if not lookup:
+        return []
+    texts = [draft, said, *others]
+    found = [
+        (_run(text[max(end - lookup, 0) : end], said, lookup), -i, -abs(end - len(said)), text, end)
+        for i, text in enumerate(texts)
+        for end in range(1, len(text))
+        if text[end - 1] == said[-1]
+    ]
+    if not found:  # most often one token stands for another
+        return draft[len(said) :][:reach]
+    *_, text, end = max(found, key=itemgetter(0, 1, 2))
+    rest = text[end:]
+    return list(islice(cycle(rest) if text is said else rest, reach))  # what was said twice may be said again
 
 
-def _said_before(ids: list[int], n: int, most: int) -> list[int]:
-    """What followed the last n tokens when they were last said before, and would follow if that went on so."""
-    for end in range(len(ids) - 1, n - 1, -1):
-        if ids[end - n : end] == ids[-n:]:
-            return list(islice(cycle(ids[end:]), most))
-    return []
+def _run(text: list[int], said: list[int], most: int) -> int:
+    """How many of the last `most` tokens two texts share, counted from their ends."""
+    pairs = zip(reversed(text), reversed(said[-most:]), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -12,6 +12,7 @@ from ..errors import AudioError, NanoASRError
 from ..recognizer import Recognizer
 from ..results import Segment, Transcript, join_texts
 from ..stream import Latency, LiveOptions, LiveSession, Update
+from ..word_times import WordTime, WordTimes
 
 _GONE_AFTER = 30.0  # seconds without sound: a microphone that is on sends some all the time
 _MOST_EARLY = 16  # pieces that may overtake another
@@ -26,7 +27,8 @@ class Heard:
     seconds     received
     segments    that are over; after them come `committed` and `tentative` of the open one
     late        (seconds heard, how late the text came) of each update
-    waits       (seconds heard, how long ago its end was) of each committed word
+    waits       how long ago the end of each word was when it was committed
+    words       of the segments that are over, and when they were shown
     problem     what went wrong, if something did: then nothing more is heard
     """
 
@@ -35,7 +37,8 @@ class Heard:
     committed: str = ""
     tentative: str = ""
     late: tuple[tuple[float, float], ...] = ()
-    waits: tuple[tuple[float, float], ...] = ()
+    waits: tuple[float, ...] = ()
+    words: tuple[WordTime, ...] = ()
     latency: Latency = field(default_factory=Latency)
     problem: str | None = None
     transcript: Transcript | None = None
@@ -50,7 +53,7 @@ class Listening:
     def __init__(self, recognizer: Callable[[], Recognizer], most_seconds: float, **options: object):
         self._recognizer, self._most_seconds, self._options = recognizer, most_seconds, options
         self._pieces: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue()
-        self._heard = Heard()
+        self._heard, self._word_times = Heard(), WordTimes()
         self._changed = threading.Condition(threading.RLock())
         self._early: dict[int, tuple[int, np.ndarray]] = {}  # pieces that overtook another
         self._expected = 0
@@ -160,7 +163,8 @@ class Listening:
             committed=update.committed,
             tentative=update.tentative,
             late=(*heard.late, (now, update.latency.update)),
-            waits=heard.waits + tuple((now, wait) for wait in update.latency.commit),
+            waits=heard.waits + update.latency.commit,
+            words=(*heard.words, *self._word_times.add(update)),
             latency=update.latency,
         )
 

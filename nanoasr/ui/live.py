@@ -99,7 +99,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
         return {text: _text(heard), figures: _figures(heard), segments: _segments(heard.segments)}
 
     def drawing(heard: Heard) -> gr.Plot:
-        return gr.Plot(plots.latency_chart(heard.late, heard.waits, heard.seconds), visible=bool(heard.late))
+        return gr.Plot(plots.latency_chart(heard.words, heard.late, heard.seconds), visible=bool(heard.late))
 
     def finished(heard: Heard) -> dict:
         found = heard.transcript
@@ -173,7 +173,7 @@ def _part(kind: str, text: str) -> str:
 
 def _figures(heard: Heard) -> str:
     """How late the text comes, as a row of figures."""
-    cost, waits = heard.latency, sorted(wait for _, wait in heard.waits)
+    cost, waits = heard.latency, sorted(heard.waits)
     shown = [
         (_seconds(cost.first_text), "speech before the first text"),
         (_seconds(waits[len(waits) // 2] if waits else None), "from a word's end until it is settled (median)"),

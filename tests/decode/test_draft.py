@@ -150,6 +150,26 @@ def test_without_a_draft_what_was_said_before_is_guessed_again():
     assert found.accepted > 0
 
 
+def test_what_the_draft_lacks_is_found_in_another_text():
+    wanted = plain_of(LONG, LONG_END)
+    right = wanted.ids
+    start, others = [*right[:10], 7], [right[8:30], right[25:]]
+    alone = drafted(embeddings(LONG), start, end_ids=LONG_END)
+    found = drafted(embeddings(LONG), start, end_ids=LONG_END, others=others)
+    assert_same(found, wanted)
+    assert found.steps <= alone.steps - 20
+
+
+@quick
+@given(prompts, st.lists(ids, max_size=10), st.lists(st.lists(ids, max_size=10), max_size=3), st.data())
+def test_whatever_the_other_texts_are_they_change_nothing(prompt, draft, others, data):
+    right = plain_of(prompt).ids
+    for _ in range(data.draw(st.integers(0, 3), label="parts of the text")):
+        start = data.draw(st.integers(0, len(right)), label="from")
+        others = [*others, right[start : start + data.draw(st.integers(0, 20), label="tokens")]]
+    assert_same(drafted(embeddings(prompt), draft, others=others), plain_of(prompt))
+
+
 def test_without_draft_and_look_up_it_goes_step_by_step():
     wanted = plain_of(LONG)
     found = drafted(embeddings(LONG), lookup=0)
@@ -188,7 +208,8 @@ def test_an_end_token_in_the_draft_does_not_end_the_text():
 def test_ids_that_the_model_does_not_have_are_harmless_in_a_draft():
     wanted = plain_of(LONG, LONG_END)
     for stranger in (-1, 425, 10**12):
-        assert_same(drafted(embeddings(LONG), [*wanted.ids[:5], stranger], end_ids=LONG_END), wanted)
+        texts = {"draft": [*wanted.ids[:5], stranger], "others": [[*wanted.ids[3:9], stranger]]}
+        assert_same(drafted(embeddings(LONG), **texts, end_ids=LONG_END), wanted)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,17 @@ SAMPLING = {
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; `command` of what it gives is the command's name."""
     prog = "python -m nanoasr" if Path(sys.argv[0]).name == "__main__.py" else "nanoasr"
-    parser = _Parser(prog=prog, description="Fun-ASR-Nano speech recognition in MLX.", epilog=_EXIT_CODES)
+    parser = _Parser(
+        prog=prog,
+        description="Fun-ASR-Nano speech recognition in MLX.",
+        epilog=f"""examples:
+  %(prog)s transcribe talk.mp3                  the text, by the small checkpoint that ships
+  %(prog)s transcribe talk.mp3 --model nano     by the real one, fetched from the hub the first time
+  %(prog)s live --save meeting.srt              what a microphone hears
+
+`%(prog)s COMMAND --help` tells the rest; `python app.py` is the same in a browser.
+{_EXIT_CODES}""",
+    )
     parser.add_argument("--version", action="version", version=f"nanoasr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for add in (_add_transcribe, _add_live, _add_convert, _add_bench, _add_info, _add_train):
@@ -139,6 +149,7 @@ def _add_bench(commands: argparse._SubParsersAction) -> None:
         epilog="""examples:
   %(prog)s --model nano --seconds 5,10,15 --batch 1,8,32
   %(prog)s --random --against mlx-audio --json bench.json --plot bench.html
+  %(prog)s --live --random --against mlx-audio
 
 What takes over 10 s needs no warming up, and is repeated for a minute at most. Loops and end tokens do not end a
 text here: every text has as many tokens as --tokens says.""",
@@ -146,9 +157,10 @@ text here: every text has as many tokens as --tokens says.""",
     _add_model(parser)
     add = parser.add_argument
     add("--random", action="store_true", help="the full-size network with random weights: no checkpoint needed")
+    add("--live", action="store_true", help="time an update of a live session instead: half a second more of --seconds")
     add("--seconds", type=_numbers, default=(10.0,), metavar="S,…", help="of each recording (default 10)")
     add("--batch", type=_counts, default=(1, 8), metavar="N,…", help="recordings at a time (default 1,8)")
-    add("--tokens", type=_count, default=60, metavar="N", help="in each text (default 60)")
+    add("--tokens", type=_count, metavar="N", help="in each text (default 60, with --live 40)")
     add("--repeats", type=_count, default=7, metavar="N", help="of each measurement (default 7)")
     add("--recordings", type=_count, metavar="N", help="in the test of throughput (default 64, on a CPU 4)")
     add("--against", choices=("mlx-audio", "transformers"), help="the same weights in that package, turn by turn")
@@ -172,7 +184,13 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         "train",
         help="train or fine-tune from a config file",
         description="Train as a YAML file says. The same command again goes on where it stopped; Ctrl-C saves first.",
-        epilog="example:\n  %(prog)s fine-tune.yaml --stop-after 30",
+        epilog="""examples:
+  %(prog)s assets/speech/digits/finetune.yaml
+  %(prog)s fine-tune.yaml --stop-after 30
+
+The first is a small file to begin from. nanoasr/train/config.py says what every setting means; what is left out has
+a default. The folder named as `out` gets the checkpoint, curve.html with its course, and what a later start goes on
+from.""",
     )
     parser.add_argument("config", metavar="CONFIG", type=Path, help="the YAML file; its paths are relative to it")
     parser.add_argument("--stop-after", type=float, metavar="MINUTES", help="save and stop after so long")

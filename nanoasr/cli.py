@@ -223,13 +223,16 @@ def _train(args: argparse.Namespace) -> int:
 
 def _bench(args: argparse.Namespace) -> int:
     from .bench import Plan, Subject, bench
+    from .bench_live import bench_live
 
-    plan = Plan(args.seconds, args.batch, args.tokens, args.repeats, args.recordings, args.against)
+    tokens = args.tokens or (40 if args.live else 60)
+    plan = Plan(args.seconds, args.batch, tokens, args.repeats, args.recordings, args.against)
     subject = Subject(args.model, args.random, args.quantize, args.dtype)
     for path in filter(None, (args.json, args.plot)):
         path.touch()  # better to fail now than after all the work
     shown = sys.stderr is not None and sys.stderr.isatty()
-    report = bench(plan, subject, (lambda line: print(line, file=sys.stderr)) if shown else (lambda line: None))
+    measure = bench_live if args.live else bench
+    report = measure(plan, subject, (lambda line: print(line, file=sys.stderr)) if shown else (lambda line: None))
     print(report)
     if args.json:
         args.json.write_text(report.to_json(), encoding="utf-8")

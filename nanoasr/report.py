@@ -112,7 +112,9 @@ class Report:
             )
             for f in self.flows
         ]
-        lines += ["", *_columns([("samples to text", "recordings", "median (range)", "× real time", ""), *flows])]
+        if flows:
+            head = ("samples to text", "recordings", "median (range)", "× real time", "")
+            lines += ["", *_columns([head, *flows])]
         contests = [(c.stage, c.peer, str(c.ours), str(c.theirs), f"{c.ratio:.3g}") for c in self.contests]
         if contests:
             head = ("one stream", "against", "nanoasr", "theirs", "× faster")

@@ -25,6 +25,7 @@ def main() -> None:
     try:
         launch(
             page,
+            shared,
             max_upload_mb=options.max_upload_mb,
             server_name=options.host,
             server_port=options.port,

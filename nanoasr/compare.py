@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from .decode.sampling import Sampling
-from .errors import NanoASRError, OptionError
+from .errors import CheckpointError, NanoASRError, OptionError
+from .info import Info
 from .recognizer import GREEDY, Recognizer, load
 from .results import Transcript
 from .scoring import Difference as Difference
@@ -19,8 +20,9 @@ from .vad import VadOptions
 
 _FIELDS = (
     "recording setting.name setting.sampling.temperature setting.sampling.top_k setting.sampling.top_p "
-    "setting.quantize setting.max_segment setting.language setting.hotwords setting.itn repeat seed text reference "
-    "wer cer logprob seconds audio_seconds real_time_factor tokens model_megabytes peak_memory error"
+    "setting.checkpoint setting.quantize setting.max_segment setting.language setting.hotwords setting.itn repeat seed "
+    "text reference wer cer logprob seconds audio_seconds real_time_factor tokens source precision model_megabytes "
+    "peak_memory error"
 ).split()
 
 
@@ -28,7 +30,8 @@ _FIELDS = (
 class Setting:
     """One way to transcribe; what is left out is as in `transcribe`.
 
-    quantize     None for the model as it is loaded, else a preset such as "llm-4bit"
+    checkpoint   None for the one that is loaded, else as `nanoasr.load` takes it: a folder, a hub id, "bundled", …
+    quantize     None for its weights as they are, else a preset such as "llm-4bit"
     max_segment  seconds of speech decoded at once, 2 to 30
     """
 
@@ -39,6 +42,7 @@ class Setting:
     language: str | None = None
     hotwords: tuple[str, ...] = ()
     itn: bool = True
+    checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Result:
     seconds: float | None = None  # of work
     audio_seconds: float | None = None
     tokens: int = 0
+    source: str | None = None  # the folder of the checkpoint
+    precision: str | None = None  # of its weights, in words
     model_megabytes: float | None = None
     peak_memory: int | None = None  # bytes; of the whole process on a CPU
     error: str | None = None
@@ -88,6 +94,7 @@ class Summary:
     logprob: Spread | None
     real_time_factor: Spread | None
     model_megabytes: float | None
+    precision: str | None = None
 
 
 def compare(
@@ -99,15 +106,18 @@ def compare(
     on_result: Callable[[Result], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     max_seconds: float | None = None,
+    on_load: Callable[[Setting, float], None] | None = None,
 ) -> list[Result]:
     """Transcribe every recording with every setting. A run that fails gives a Result with its `error`.
 
     recordings  as `transcribe` takes them, but such as can be read again: no open files
     references  what is said in each, None where nobody knows; error rates are counted against them
     repeats     for settings that draw at random: each time with the next seed, from the setting's own or 1
-    on_result   called as soon as a run is done; quantized models are loaded one at a time, so settings that
+    on_result   called as soon as a run is done; other models than `asr` are loaded one at a time, so settings that
                 share one come together
     cancelled   asked now and then; True ends with the results so far
+    max_seconds refuse recordings that are longer
+    on_load     called while a model is loaded, with the first setting that needs it and the share that is read
     """
     references = list(references) if references is not None else [None] * len(recordings)
     if len(references) != len(recordings):
@@ -118,14 +128,14 @@ def compare(
         raise OptionError("two settings have the same name: name each differently")
     stopped = cancelled or (lambda: False)
     found: dict[tuple[int, int, int], Result] = {}
-    for quantize in dict.fromkeys(setting.quantize for setting in settings):
+    for model in dict.fromkeys(map(_model, settings)):
         if stopped():
             break
-        loaded = _loaded(asr, quantize)
+        sharing = [j for j, setting in enumerate(settings) if _model(setting) == model]
+        loaded = _loaded(asr, settings[sharing[0]], on_load)
         _warm_up(loaded, recordings, max_seconds)
-        for j, setting in enumerate(settings):
-            if setting.quantize != quantize:
-                continue
+        for j in sharing:
+            setting = settings[j]
             seeds = _seeds(setting, repeats)
             for i, (recording, reference) in enumerate(zip(recordings, references, strict=True)):
                 for k, seed in enumerate(seeds):
@@ -158,11 +168,27 @@ def to_csv(results: Iterable[Result]) -> str:
     return out.getvalue()
 
 
-def _loaded(asr: Recognizer, quantize: str | None) -> Recognizer | NanoASRError:
+def _model(setting: Setting) -> tuple[str | None, str | None]:
+    return setting.checkpoint, setting.quantize
+
+
+def _loaded(
+    asr: Recognizer, setting: Setting, on_load: Callable[[Setting, float], None] | None
+) -> Recognizer | NanoASRError:
+    if not (setting.checkpoint or setting.quantize):
+        return asr
+    layout, options = asr.checkpoint.layout, {}
+    if not setting.checkpoint:  # the same in fewer bits, and nothing else about it another
+        options["audio_tokens"] = layout.config.audio_tokens
+    if on_load:
+        on_load(setting, 0.0)
+        options["on_progress"] = lambda share: on_load(setting, share)
     try:
-        return load(asr.checkpoint.layout.folder, quantize=quantize) if quantize else asr
+        return load(setting.checkpoint or layout.folder, quantize=setting.quantize, **options)
     except NanoASRError as error:
         return error
+    except Exception as error:  # whatever is wrong with this one, the other settings go on
+        return CheckpointError(f"{setting.checkpoint}: could not be loaded ({type(error).__name__}: {error})")
 
 
 def _warm_up(loaded: Recognizer | NanoASRError, recordings: Sequence, max_seconds: float | None) -> None:
@@ -198,17 +224,17 @@ def _run(loaded: Recognizer | NanoASRError, recording: object, blank: Result, st
         )  # fmt: skip
     except NanoASRError as error:
         return replace(blank, error=str(error))
-    return _measured(blank, found, sum(loaded.info().megabytes.values()))
+    return _measured(blank, found, loaded.info())
 
 
-def _measured(blank: Result, found: Transcript, megabytes: float) -> Result:
+def _measured(blank: Result, found: Transcript, info: Info) -> Result:
     logprobs = [token.logprob for token in found.tokens]
     wer, cer = error_rates([(blank.reference, found.text)])
     return replace(
         blank, recording=found.name or blank.recording, text=found.text, wer=wer, cer=cer,
         logprob=sum(logprobs) / len(logprobs) if logprobs else None, seconds=found.timings.total,
-        audio_seconds=found.duration, tokens=len(logprobs), model_megabytes=megabytes,
-        peak_memory=found.timings.peak_memory,
+        audio_seconds=found.duration, tokens=len(logprobs), source=info.source, precision=info.precision,
+        model_megabytes=sum(info.megabytes.values()), peak_memory=found.timings.peak_memory,
     )  # fmt: skip
 
 
@@ -220,7 +246,7 @@ def _summary(setting: Setting, runs: list[Result]) -> Summary:
         setting, len(repeats), len(runs) - len(good),
         _spread(wer for wer, _ in rates), _spread(cer for _, cer in rates),
         _spread(map(_logprob, repeats)), _spread(map(_speed, repeats)),
-        good[0].model_megabytes if good else None,
+        good[0].model_megabytes if good else None, good[0].precision if good else None,
     )  # fmt: skip
 
 

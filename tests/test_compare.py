@@ -81,6 +81,38 @@ def test_a_quantized_model_is_compared_and_a_run_that_fails_says_why(asr):
     assert good.text and "language 'xx'" in bad.error and "2bit" in quantized.error
 
 
+def test_a_checkpoint_that_is_quantized_already_is_compared_in_fewer_bits_and_says_so(asr):
+    plain, small = compare(asr, [NUMBER], [GREEDY, Setting("four", quantize="llm-4bit")])
+    assert small.error is None and small.logprob != plain.logprob
+    assert "4-bit made from 8-bit" in small.precision and "made from" not in plain.precision
+    assert [summary.precision for summary in summarize([plain, small])] == [plain.precision, small.precision]
+
+
+def test_other_checkpoints_are_loaded_one_after_the_other_and_one_that_cannot_be_leaves_the_others(asr):
+    short, told = Sampling(max_tokens=5), []
+    settings = [
+        Setting("loaded", short),
+        Setting("small", short, checkpoint=str(PARITY / "official")),
+        Setting("missing", short, checkpoint="/no/such/folder"),
+        Setting("bundled", short, checkpoint="bundled"),
+    ]
+    found = compare(asr, [NUMBER], settings, on_load=lambda setting, share: told.append((setting.name, share)))
+    loaded, small, missing, bundled = found
+    assert "neither a folder, nor a hub id, nor a preset" in missing.error and missing.source is None
+    assert small.source.endswith("official") and small.text != loaded.text
+    assert (bundled.text, bundled.source, bundled.precision) == (loaded.text, loaded.source, loaded.precision)
+    assert [name for name, share in told if share == 0] == ["small", "missing", "bundled"]
+    assert told[-1] == ("bundled", 1.0)
+
+
+def test_the_same_checkpoint_in_fewer_bits_keeps_its_other_settings():
+    official = nanoasr.load(PARITY / "official", audio_tokens="low")
+    short = Sampling(max_tokens=5)
+    found = compare(official, [NUMBER], [Setting("a", short), Setting("b", short, "llm-8bit")])
+    again = nanoasr.load(PARITY / "official", audio_tokens="low", quantize="llm-8bit")
+    assert found[1].text == again.transcribe(NUMBER, sampling=short).text
+
+
 def test_results_come_as_they_are_done_and_it_can_be_cancelled(asr):
     seen = []
     found = compare(asr, [NUMBER], [GREEDY, WARM], on_result=seen.append, cancelled=lambda: bool(seen))

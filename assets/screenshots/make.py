@@ -1,12 +1,18 @@
-"""Take screenshots of the app: start `python app.py`, then `python assets/screenshots/make.py [URL] [RECORDING]`.
+"""Take screenshots of the app: `python assets/screenshots/make.py [RECORDING]`.
 
-Every tab, wide and on a phone, light and dark, is written to a temporary folder to be looked at; the two that the
-README shows are written here.
+It starts `python app.py` by itself. Every tab, wide and on a phone, light and dark, is written to a temporary folder to
+be looked at; the two that the README shows are written here.
 """
 
+import contextlib
 import io
+import socket
+import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -15,15 +21,16 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-FLAGS.append(f"--use-file-for-fake-audio-capture={HERE.parent / 'speech/kokoro-number.wav'}")  # said to the Live tab
+NUMBER = HERE.parent / "speech/kokoro-number.wav"
+SAID = "My number is seven three one, nine four one, three eight eight five."
+FLAGS.append(f"--use-file-for-fake-audio-capture={NUMBER}")  # said to the Live tab
 KEPT = {"transcribe-1400-light": "transcribe.png", "inside-1400-light": "inside.png"}
 
 
 def main() -> None:
-    url = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:7860"
-    recording = sys.argv[2] if len(sys.argv) > 2 else HERE.parent / "speech/kokoro-number.wav"
+    recording = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else NUMBER
     folder = Path(tempfile.mkdtemp(prefix="screenshots-"))
-    with sync_playwright() as playwright:
+    with app(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for width in (1400, 360):
             for scheme in ("light", "dark"):
@@ -31,15 +38,36 @@ def main() -> None:
                 page.set_default_timeout(60_000)
                 page.goto(url)
                 page.wait_for_selector(".model-line")
-                for name, show in (("transcribe", transcribe), ("inside", inside), ("model", model), ("live", live)):
+                for show in (transcribe, inside, compare, model, live):
                     show(page, recording)
-                    save(page, folder, f"{name}-{width}-{scheme}")
+                    save(page, folder, f"{show.__name__}-{width}-{scheme}")
                 page.close()
         browser.close()
     print(folder)
 
 
-def transcribe(page, recording: object) -> None:
+@contextlib.contextmanager
+def app(folder: Path) -> Iterator[str]:
+    """The app in a process of its own. -> its address"""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (folder / "app.log").open("w") as log:
+        command = [sys.executable, str(HERE.parents[1] / "app.py"), "--port", str(port)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(url):
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def transcribe(page, recording: Path) -> None:
     page.set_input_files("#recording input[type=file]", str(recording))
     page.wait_for_selector("#recording audio", state="attached")
     page.click("#transcribe")
@@ -47,7 +75,7 @@ def transcribe(page, recording: object) -> None:
     page.wait_for_selector("#timeline .main-svg")
 
 
-def inside(page, _: object) -> None:
+def inside(page, _: Path) -> None:
     open_tab(page, "Inside")
     page.wait_for_selector("#inside-recording audio", state="attached")
     page.click("#look-inside")
@@ -55,11 +83,21 @@ def inside(page, _: object) -> None:
     page.wait_for_function("document.querySelectorAll('.stage .js-plotly-plot .main-svg').length >= 6")
 
 
-def model(page, _: object) -> None:
+def compare(page, recording: Path) -> None:
+    open_tab(page, "Compare")
+    page.set_input_files("#compare-recordings input[type=file]", str(recording))
+    page.wait_for_selector("#compare-recordings .file-preview")
+    page.fill("#references textarea", SAID if recording == NUMBER else "")
+    page.click("#compare")
+    page.wait_for_selector("#compare-status .message.done")
+    page.wait_for_selector("#compare-speed .main-svg")
+
+
+def model(page, _: Path) -> None:
     open_tab(page, "Model")
 
 
-def live(page, _: object) -> None:
+def live(page, _: Path) -> None:
     open_tab(page, "Live")
     page.click("#live-start")
     page.wait_for_selector("#live-segments li")

@@ -11,12 +11,12 @@ from pathlib import Path
 import mlx.core as mx
 
 from .. import backend
-from ..errors import CheckpointError, OptionError
+from ..errors import CheckpointError
 from ..features import LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ..model.config import AdaptorConfig, ModelConfig
 from .layouts import Layout, read_layout
 from .load import DTYPES, assemble, check_dtype, load_tokenizer, split_fused
-from .quantize import Packed, Quantization, parse_quantization
+from .quantize import Packed, Quantization, parse_quantization, quantized
 from .sources import find_checkpoint
 
 _TOKENIZER = "Qwen3-0.6B"
@@ -198,15 +198,9 @@ def _pieces(
 ) -> "Iterator[tuple[str, mx.array | Packed]]":
     """What is to be stored, under mlx-audio's names; as yet neither read nor computed."""
     for name, value in assemble(layout)[1]:
-        if isinstance(value, Packed):
-            if quantization:
-                raise OptionError(f"{layout.folder} is quantized already: convert it without quantize=")
-            value = value.with_dtype(DTYPES[dtype]) if dtype else value
-        else:
-            value = value.astype(DTYPES[dtype]) if dtype else value
-            group_size = quantization.group_for(name, value.shape) if quantization else None
-            if group_size:
-                value = Packed.pack(value, group_size, quantization.bits)
+        value = quantized(name, value, quantization, DTYPES.get(dtype))
+        if dtype:
+            value = value.with_dtype(DTYPES[dtype]) if isinstance(value, Packed) else value.astype(DTYPES[dtype])
         yield from split_fused(name, value, layout).items()
 
 

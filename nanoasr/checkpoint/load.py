@@ -14,7 +14,7 @@ from ..features import read_cmvn
 from ..model.config import AudioTokens
 from ..model.nano import Nano
 from .layouts import Layout, Tensor, read_layout
-from .quantize import Packed, Quantization, parse_quantization
+from .quantize import Packed, Quantization, parse_quantization, quantized
 from .sources import find_checkpoint
 from .tokenizer import Tokenizer
 
@@ -69,13 +69,9 @@ def load_checkpoint(
     with mx.stream(mx.default_device()):
         shapes = dict(tree_flatten(model.parameters()))
         for done, (name, value) in enumerate(tensors):
-            if quantization and isinstance(value, Packed):
-                raise OptionError(f"{layout.folder} is quantized already: load it without quantize=")
-            group = quantization.group_for(name, value.shape) if quantization else None
-            if group:
-                # as `convert` does it, so that it makes no difference which of the two quantized
-                value = Packed.pack(value.astype(DTYPES[dtype]) if dtype else value, group, quantization.bits)
-            stored.add(f"{value.bits}-bit" if isinstance(value, Packed) else str(value.dtype).split(".")[-1])
+            # as `convert` does it, so that it makes no difference which of the two quantized
+            value = quantized(name, value, quantization, DTYPES.get(dtype))
+            stored.add(value.precision if isinstance(value, Packed) else str(value.dtype).split(".")[-1])
             if isinstance(value, Packed) and not backend.on_cpu:
                 _place_packed(model, name, value, DTYPES[used])
             else:

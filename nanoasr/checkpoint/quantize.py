@@ -20,6 +20,8 @@ _EMBEDDINGS = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
 class Quantization:
     """Weights of the named parts as integers of 4 or 8 bits, with a scale and an offset for each group.
 
+    What a checkpoint stores in as few bits or fewer stays as it is; what it stores in more is made anew from the
+    values that those bits stand for, with the error of both roundings.
     `embeddings`: the LLM's token table too, which is also its output layer where the two are tied. Rows that
     do not divide into groups of `group_size` use groups of 32, or stay as they are; norms and kernels always do.
     The CTC branch counts as the encoder's.
@@ -67,15 +69,44 @@ def parse_quantization(wish: "str | Quantization | None") -> Quantization | None
     return PRESETS[wish]
 
 
+def quantized(
+    name: str, value: "mx.array | Packed", quantization: Quantization | None, dtype: mx.Dtype | None
+) -> "mx.array | Packed":
+    """A tensor of the network in the bits that are wished for; scales and offsets in `dtype` if that is given."""
+    group_size = quantization.group_for(name, value.shape) if quantization else None
+    if not group_size:
+        return value
+    if not isinstance(value, Packed):
+        return Packed.pack(value.astype(dtype) if dtype else value, group_size, quantization.bits)
+    if value.bits <= quantization.bits:
+        return value
+    matrix = value.expand(dtype or value.scales.dtype)
+    return replace(Packed.pack(matrix, group_size, quantization.bits), made_from=value.bits)
+
+
 @dataclass(frozen=True)
 class Packed:
-    """A quantized matrix: integers packed in uint32, with a scale and an offset for each group of a row."""
+    """A quantized matrix: integers packed in uint32, with a scale and an offset for each group of a row.
+
+    `made_from`: the bits of the integers that it was made from, where it was not made from floating numbers.
+    """
 
     weight: mx.array
     scales: mx.array
     biases: mx.array
     group_size: int
     bits: int
+    made_from: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the matrix that it stands for."""
+        return self.weight.shape[0], self.scales.shape[1] * self.group_size
+
+    @property
+    def precision(self) -> str:
+        """In words, for people."""
+        return f"{self.bits}-bit" + (f" made from {self.made_from}-bit" if self.made_from else "")
 
     @classmethod
     def pack(cls, matrix: mx.array, group_size: int, bits: int) -> "Packed":
@@ -93,7 +124,7 @@ class Packed:
     def rows(self, start: int, stop: int) -> "Packed":
         """Some of its rows."""
         pick = slice(start, stop)
-        return Packed(self.weight[pick], self.scales[pick], self.biases[pick], self.group_size, self.bits)
+        return replace(self, weight=self.weight[pick], scales=self.scales[pick], biases=self.biases[pick])
 
     def with_dtype(self, dtype: mx.Dtype) -> "Packed":
         """The same integers, scales and offsets in another type."""

@@ -37,12 +37,12 @@ BUNDLED = next(
 
 
 def find_checkpoint(source: "str | Path | None" = None) -> Path:
-    """The folder of a checkpoint: None for the bundled one, a folder, a preset's name or a hub id.
+    """The folder of a checkpoint: None or "bundled" for the one that ships, a folder, a preset's name or a hub id.
 
     A hub id may name a version, `owner/name@version`. Only the files needed are fetched, with a progress bar,
     into the hub's own cache; an interrupted download is taken up again, and a cached one needs no network.
     """
-    if source is None:
+    if source is None or (source == "bundled" and not os.path.isdir(source)):
         if not BUNDLED.is_dir():
             raise CheckpointError(
                 "this copy of nanoasr has no bundled checkpoint (assets/nano-tiny): name a folder, a hub id, or a "

@@ -21,7 +21,7 @@ def quality_chart(summaries: Sequence[Summary]) -> go.Figure:
 def speed_chart(summaries: Sequence[Summary]) -> go.Figure:
     """Real-time factor of each setting; lines are the spread."""
     speeds = [summary.real_time_factor for summary in summaries]
-    return _chart(summaries, speeds, "real-time factor", ".3f", GREEN).update_xaxes(rangemode="tozero")
+    return _chart(summaries, speeds, "work, s per s of audio", ".3f", GREEN).update_xaxes(rangemode="tozero")
 
 
 def _chart(

@@ -56,7 +56,7 @@ def adapted_map(inspection: "Inspection") -> go.Figure:
     frames = np.array(inspection.adapted.astype(mx.float32))
     figure = _activations(frames, None, "LLM dimension")
     used = inspection.audio_tokens.shape[0]
-    figure.update_xaxes(title_text=f"adaptor frame ({used} of {len(frames)} are given to the LLM)")
+    figure.update_xaxes(title_text=f"adaptor frame ({used} of {len(frames)} go to the LLM)")
     if used < len(frames):
         figure.add_vline(x=used - 0.5, line={"color": GREEN, "width": 3})
     return figure
@@ -69,6 +69,7 @@ def similarity_map(inspection: "Inspection") -> go.Figure:
     frames /= np.maximum(np.linalg.norm(frames, axis=1, keepdims=True), 1e-9)
     seconds = _seconds(inspection)
     figure = heat_map(frames @ frames.T, seconds, "RdBu_r", "cosine", zmin=-1, zmax=1, showscale=True)
+    figure.data[0].colorbar.update(title={"text": "cosine", "side": "right"})
     times = centres(seconds, len(frames))
     figure.data[0].update(y=times, hovertemplate="%{x:.2f} s and %{y:.2f} s<br>cosine %{z:.2f}<extra></extra>")
     figure.update_yaxes(title_text="time, s")

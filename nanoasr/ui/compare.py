@@ -5,51 +5,57 @@ import queue
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import gradio as gr
 
 from .. import plots
-from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
 from ..compare import Result, Setting, compare, summarize, to_csv
-from ..decode.sampling import Sampling
-from ..errors import AudioError, NanoASRError, OptionError
+from ..errors import NanoASRError
 from ..recognizer import Recognizer
 from . import compared, html
 from .jobs import Stops, Turns
 from .models import SharedModel
-from .recordings import licences, shipped
+from .recordings import SUFFIXES, licences, shipped
+from .repeating import repeating
+from .settings import (
+    COLUMNS,
+    KINDS,
+    MOST_REPEATS,
+    MOST_TEXT,
+    OTHER_PRESETS,
+    PRESETS,
+    Wish,
+    preset,
+    read_wish,
+    settings_of_objects,
+    settings_of_rows,
+)
 
-_COLUMNS = (
-    "name", "temperature", "top_k", "top_p", "quantize", "chunk, s", "language", "hotwords", "figures",
-)  # fmt: skip
-_KINDS = ("str", "number", "number", "number", "str", "number", "str", "str", "bool")
-_AS_LOADED = ["", 0, 0, 1, "", 15, "", "", True]
-_PRESETS = {
-    "Greedy against temperature": [("greedy", {}), *((f"T = {t}", {"temperature": t}) for t in (0.5, 1.0))],
-    "Chunk lengths": [(f"{seconds} s", {"chunk, s": seconds}) for seconds in (5, 15, 30)],
-    "Quantizations": [("as loaded", {}), *((name, {"quantize": name}) for name in QUANTIZATIONS)],
-}
-_MOST_SETTINGS, _MOST_RECORDINGS, _MOST_REPEATS = 12, 20, 10
 _IN_LINE = 24
 _REFERENCE = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)  # in the table of the examples
 log = logging.getLogger(__name__)
 
 
-def build(model: SharedModel, max_seconds: float) -> None:
-    """Lay the tab out and wire it."""
+def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
+    """Lay the tab out and wire it. `can_load`: whether a setting may name another checkpoint."""
     stops, turns = Stops(), Turns(1)  # one at a time: each may have a second model in memory
+    offered = PRESETS | (OTHER_PRESETS if can_load else {})
     gr.Markdown("Transcribe the same recordings in several ways and see what changes.")
     with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(scale=1, min_width=300):
             files = gr.File(
-                file_count="multiple", type="filepath", label="Recordings", elem_id="compare-recordings", height=140
+                file_count="multiple", type="filepath", label="Recordings", elem_id="compare-recordings", height=140,
+            )  # fmt: skip
+            folder = gr.UploadButton(
+                "A whole folder", file_count="directory", type="filepath", size="sm", elem_id="compare-folder"
             )
             references = gr.Textbox(
-                "", label="What is said in them", lines=3, max_lines=8, max_length=100_000, elem_id="references",
-                placeholder="One line for each recording, in their order; leave it empty if you do not know.",
+                "", label="What is said in them", lines=3, max_lines=8, max_length=MOST_TEXT, elem_id="references",
+                placeholder="One line for each recording, in their order. Texts may be uploaded too: a.txt for a.wav. "
+                "Leave it empty if you do not know.",
             )  # fmt: skip
             examples = _examples()
             if examples:
@@ -57,17 +63,17 @@ def build(model: SharedModel, max_seconds: float) -> None:
                     examples, inputs=[files, references], cache_examples=False, api_visibility="private",
                     example_labels=[Path(paths[0]).stem for paths, _ in examples], label="Or try one of these",
                 )  # fmt: skip
-        with gr.Column(scale=3, min_width=300):
+        with gr.Column(scale=2, min_width=300):
             with gr.Row(elem_id="compare-presets"):
-                presets = [gr.Button(name, size="sm", min_width=130) for name in _PRESETS]
+                presets = [gr.Button(name, size="sm", min_width=130) for name in offered]
             table = gr.Dataframe(
-                preset(next(iter(_PRESETS))), headers=list(_COLUMNS), datatype=list(_KINDS), type="array",
-                column_count=len(_COLUMNS), row_limits=(1, _MOST_SETTINGS), label="Settings, one a row: edit them",
-                interactive=True, elem_id="settings", max_height=330, buttons=[],
-                column_widths=["118px", "116px", "62px", "62px", "88px", "84px", "86px", "90px", "94px"],
+                preset(next(iter(offered.values()))), headers=list(COLUMNS), datatype=list(KINDS), type="array",
+                column_count=len(COLUMNS), label="Settings, one a row: edit them", interactive=True,
+                elem_id="settings", max_height=330, buttons=[],
+                column_widths=["100px", "106px", "60px", "60px", "100px", "82px", "80px", "82px", "82px", "104px"],
             )  # fmt: skip
             repeats = gr.Slider(
-                1, _MOST_REPEATS, 3, step=1, label="Repeats",
+                1, MOST_REPEATS, 3, step=1, label="Repeats",
                 info="Of settings with a temperature, each time with another seed; the others always say the same.",
             )  # fmt: skip
     with gr.Row():
@@ -75,7 +81,7 @@ def build(model: SharedModel, max_seconds: float) -> None:
         stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="compare-stop", min_width=90)
         download = gr.DownloadButton(".csv", interactive=False, elem_id="compare-csv", min_width=60)
     status = gr.HTML(html.message("Choose recordings and settings, then press Compare."), elem_id="compare-status")
-    with gr.Column(visible=False, elem_id="compare-results") as results:
+    with gr.Column(visible="hidden", elem_id="compare-results") as results:
         summary = gr.HTML(elem_id="compare-summary")
         with gr.Row():
             with gr.Column(min_width=300):
@@ -84,22 +90,24 @@ def build(model: SharedModel, max_seconds: float) -> None:
                 speed = gr.Plot(show_label=False, elem_id="compare-speed")
         rows = gr.HTML(elem_id="compare-rows")
 
+    @repeating
     def work(request: gr.Request, paths, references, table, repeats) -> Iterator[dict]:
         visitor, job, found = request.session_hash, threading.Event(), []
         try:
-            wish = _wish(paths, references, _settings(table), repeats)
+            wish = read_wish(paths, references, settings_of_rows(table, can_load), repeats)
             job = stops.start(visitor)
             yield {
                 status: html.progress("Waiting for the model…" if model.loading else "Comparing…", None),
                 stop: gr.Button(interactive=True), download: gr.DownloadButton(interactive=False),
-                results: gr.Column(visible=False), summary: "", rows: "", quality: None, speed: None,
+                results: gr.Column(visible="hidden"), summary: "", rows: "", quality: None, speed: None,
             }  # fmt: skip
-            total = _runs(*wish)
-            for found, before in _compare_in_turn(turns, model.get(), wish, max_seconds, job):
-                said = "In line: other comparisons come before this one…" if before else "Comparing…"
-                said = f"Comparing… {len(found)} of {total} runs" if found else said
-                shown = {rows: compared.rows(found), results: gr.Column(visible=True)} if found else {}
-                yield {status: html.progress(said, len(found) / total if found else None), **shown}
+            total = wish.runs
+            for so_far in _compare_in_turn(turns, model.get(), wish, max_seconds, job):
+                shown = {}
+                if len(so_far.found) > len(found):
+                    shown = {rows: compared.rows(so_far.found), results: gr.Column(visible=True)}
+                found = so_far.found
+                yield {status: _how_far(so_far, total), **shown}
             summaries = summarize(found)
             outcome = _outcome(found, total)
             if found:
@@ -130,27 +138,39 @@ def build(model: SharedModel, max_seconds: float) -> None:
         return html.progress("Stopping…", None)
 
     stop.click(end, outputs=status, queue=False, show_progress="hidden", api_visibility="private")
-    for button, name in zip(presets, _PRESETS, strict=True):
-        button.click(lambda name=name: preset(name), outputs=table, show_progress="hidden", api_visibility="private")
-    _add_api(model, turns, max_seconds, files, references, repeats)
+    for button, changes in zip(presets, offered.values(), strict=True):
+        button.click(
+            lambda changes=changes: preset(changes), outputs=table, show_progress="hidden", api_visibility="private"
+        )
+    folder.upload(_usable, folder, files, show_progress="hidden", api_visibility="private")
+    _add_api(model, turns, max_seconds, can_load, files, references, repeats)
 
 
-def preset(name: str) -> list[list]:
-    """The rows of the table for one of the presets."""
-    changes = [dict(zip(_COLUMNS, _AS_LOADED, strict=True)) | {"name": row} | change for row, change in _PRESETS[name]]
-    return [[row[column] for column in _COLUMNS] for row in changes]
+def _usable(paths: list[str] | None) -> list[str]:
+    """What a folder holds of recordings and their texts."""
+    return sorted(path for path in paths or [] if Path(path).suffix.lower() in {".txt", *SUFFIXES})
 
 
-def _add_api(model: SharedModel, turns: Turns, max_seconds: float, files, references, repeats) -> None:
+def _how_far(so_far: "_SoFar", total: int) -> str:
+    done = len(so_far.found)
+    if so_far.before:
+        others = f"{so_far.before} other comparison{'' if so_far.before == 1 else 's'}"
+        return html.progress(f"In line: {others} before this one…", None)
+    said = f"{done} of {total} runs" if done else ""
+    return html.progress(f"Comparing… {so_far.loading or said}", done / total if done else None)
+
+
+def _add_api(model: SharedModel, turns: Turns, max_seconds: float, can_load, files, references, repeats) -> None:
     """`/compare` for programs."""
 
     def compare(recordings, references="", repeats=3, settings=None) -> Iterator[dict]:
         """Compare settings, each an object such as {"name": "warm", "temperature": 0.8, "chunk, s": 5}."""
         try:
-            wish = _wish(recordings, references, _settings_of_objects(settings), repeats)
+            wish = read_wish(recordings, references, settings_of_objects(settings, can_load), repeats)
             stop, found = threading.Event(), []
-            for found, _ in _compare_in_turn(turns, model.get(), wish, max_seconds, stop):
-                yield {"done": len(found), "of": _runs(*wish)}
+            for so_far in _compare_in_turn(turns, model.get(), wish, max_seconds, stop):
+                found = so_far.found
+                yield {"done": len(found), "of": wish.runs}
             yield {
                 "results": [_json(result) for result in found],
                 "summary": [asdict(summary) for summary in summarize(found)],
@@ -161,7 +181,7 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, files, refere
             log.exception("a comparison failed")
             raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
 
-    first = [dict(zip(_COLUMNS, row, strict=True)) for row in preset(next(iter(_PRESETS)))]
+    first = [dict(zip(COLUMNS, row, strict=True)) for row in preset(next(iter(PRESETS.values())))]
     settings, answer = gr.JSON(first, visible=False), gr.JSON(visible=False)
     gr.Button(visible=False).click(
         compare, [files, references, repeats, settings], answer, api_name="compare", concurrency_id="compare",
@@ -169,111 +189,71 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, files, refere
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _SoFar:
+    """How far a comparison is: what is done, how many come before it, and what is being loaded."""
+
+    found: list[Result]
+    before: int = 0
+    loading: str | None = None
+
+
 def _compare_in_turn(
-    turns: Turns, asr: Recognizer, wish: tuple, max_seconds: float, stop: threading.Event
-) -> Iterator[tuple[list[Result], int]]:
-    """The results so far, and how many comparisons come before; setting `stop` or closing it ends it."""
-    paths, references, settings, repeats = wish
-    news: queue.Queue[Result | None] = queue.Queue()
+    turns: Turns, asr: Recognizer, wish: Wish, max_seconds: float, stop: threading.Event
+) -> Iterator[_SoFar]:
+    """How far it is, several times a second; setting `stop` or closing the iterator ends it."""
+    news: queue.Queue[Result | str | None] = queue.Queue()
     outcome: list[list[Result] | BaseException] = []
+
+    def loading(setting: Setting, share: float) -> None:
+        what = " as ".join(filter(None, [setting.checkpoint or "the model", setting.quantize]))
+        news.put(f"loading {what}" + (f", {share:.0%}" if share else ""))
 
     def work() -> None:
         try:
             outcome.append(
-                compare(asr, paths, settings, references, repeats, news.put, stop.is_set, max_seconds=max_seconds)
-            )
+                compare(
+                    asr, wish.recordings, wish.settings, wish.references, wish.repeats, news.put, stop.is_set,
+                    max_seconds, loading,
+                )
+            )  # fmt: skip
         except BaseException as error:
             outcome.append(error)
         news.put(None)
 
     with turns.place(True) as wait:
         while (before := wait(0.2)) and not stop.is_set():
-            yield [], before
+            yield _SoFar([], before)
         thread = threading.Thread(target=work, name="nanoasr-compare", daemon=True)
         thread.start()
-        found: list[Result] = []
+        so_far = _SoFar([])
         try:
             while True:
-                try:
-                    result = news.get(timeout=0.3)
-                except queue.Empty:
-                    yield found, 0  # lets a visitor who left be noticed
-                    continue
-                if result is None:
-                    break
-                found = [*found, result]
-                yield found, 0
+                for new in _all_news(news):
+                    if isinstance(new, Result):
+                        so_far = _SoFar([*so_far.found, new])
+                    elif new is not None:
+                        so_far = replace(so_far, loading=new)
+                    elif isinstance(outcome[0], BaseException):
+                        raise outcome[0]
+                    else:
+                        yield _SoFar(outcome[0])
+                        return
+                yield so_far  # without news too: so that a visitor who left is noticed
         finally:
             stop.set()
             thread.join()  # before the next in line loads its model
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    yield outcome[0], 0
 
 
-def _wish(paths: list[str] | None, references: str | None, settings: list[Setting], repeats: float) -> tuple:
-    if not paths:
-        raise AudioError("There is no recording yet: upload some, or click an example.")
-    if len(paths) > _MOST_RECORDINGS:
-        raise OptionError(f"{len(paths)} recordings: compare {_MOST_RECORDINGS} at most at a time.")
-    lines = (references or "").rstrip().splitlines()
-    if len(paths) == 1:
-        lines = [" ".join(lines)]
-    if lines and len(lines) != len(paths):
-        raise OptionError(
-            f"{len(paths)} recordings but {len(lines)} lines of what is said: write one line for each, in their order."
-        )
-    return paths, [line.strip() or None for line in lines] or None, settings, round(repeats)
-
-
-def _settings_of_objects(rows: object) -> list[Setting]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise OptionError('settings: give a list of objects, such as [{"name": "warm", "temperature": 0.8}]')
-    unknown = sorted({str(name) for row in rows for name in row} - set(_COLUMNS))
-    if unknown:
-        raise OptionError(f"settings: {unknown[0]!r:.80} is not one; there are {', '.join(_COLUMNS)}")
-    usual = dict(zip(_COLUMNS, _AS_LOADED, strict=True))
-    return _settings([[(usual | row)[name] for name in _COLUMNS] for row in rows])
-
-
-def _settings(table: list[list]) -> list[Setting]:
-    """What the rows of the table mean; empty cells are as loaded, rows without anything are passed over."""
-    rows = [row for row in table if any(cell not in ("", None, False) for cell in row)]
-    if not rows:
-        raise OptionError("There is no setting in the table: press one of the buttons above it.")
-    if len(rows) > _MOST_SETTINGS:
-        raise OptionError(f"{len(rows)} settings: compare {_MOST_SETTINGS} at most at a time.")
-    found = [_setting(number, row) for number, row in enumerate(rows, 1)]
-    if len({setting.name for setting in found}) < len(found):
-        raise OptionError("Two settings have the same name: give each its own.")
-    return found
-
-
-def _setting(number: int, row: Sequence) -> Setting:
-    cells = [usual if cell is None or cell == "" else cell for cell, usual in zip(row, _AS_LOADED, strict=True)]
-    name, temperature, top_k, top_p, quantize, chunk, language, hotwords, figures = cells
+def _all_news(news: "queue.Queue[Result | str | None]") -> list[Result | str | None]:
+    """All there are, after a moment in which more come together."""
+    found = []
     try:
-        temperature, top_k, top_p, chunk = float(temperature), int(float(top_k)), float(top_p), float(chunk)
-        if not 2 <= chunk <= 30:
-            raise OptionError(f"chunk, s={chunk:g}: must be from 2 to 30")
-        if quantize and quantize not in QUANTIZATIONS:
-            raise OptionError(f"quantize={quantize!r:.40}: leave it empty or use {', '.join(QUANTIZATIONS)}")
-        return Setting(
-            str(name)[:60] or f"row {number}", Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
-            quantize or None, chunk, str(language) or None,
-            tuple(word.strip() for word in str(hotwords).replace("，", ",").split(",") if word.strip()),
-            str(figures).strip().lower() not in ("false", "0", "no"),
-        )  # fmt: skip
-    except OptionError as error:
-        raise OptionError(f"Row {number} of the settings: {error}") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise OptionError(
-            f"Row {number} of the settings: a number is missing or is none ({str(error)[:80]})."
-        ) from error
-
-
-def _runs(paths: list, references: object, settings: list[Setting], repeats: int) -> int:
-    return len(paths) * sum(1 if setting.sampling.greedy else repeats for setting in settings)
+        found.append(news.get(timeout=0.3))
+        while True:
+            found.append(news.get(timeout=0.05))
+    except queue.Empty:
+        return found
 
 
 def _outcome(found: list[Result], total: int) -> str:

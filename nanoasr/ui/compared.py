@@ -1,6 +1,6 @@
 """What the Compare tab shows, as HTML; everything is escaped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..compare import Result, Spread, Summary, word_diff
 from . import html
@@ -22,12 +22,9 @@ def rows(found: list[Result]) -> str:
         figures = (
             _share(result.wer), _share(result.cer), _number(result.logprob, 3), _number(result.real_time_factor, 3)
         )  # fmt: skip
+        name = html.escape(result.setting.name)
         body.append(
-            f"<tr>{where}<th>{html.escape(result.setting.name)}{run}</th><td class='said'>{text}</td>"
-            + "".join(
-                f"<td class='figure' data-name='{name}'>{figure}</td>"
-                for name, figure in zip(_FIGURES, figures, strict=True)
-            ) + "</tr>"
+            f"<tr>{where}<th>{name}{run}</th><td class='said'>{text}</td>{_cells(_FIGURES, figures)}</tr>"
         )  # fmt: skip
     heads = (["recording"] if several else []) + ["setting", "text", *_FIGURES]
     against = "what is said" if any(result.reference for result in found) else "the first text"
@@ -35,11 +32,7 @@ def rows(found: list[Result]) -> str:
         f'<div class="legend"><span>Against {against}:</span> <ins>changed or added</ins> <del>missing or '
         "replaced</del></div>"
     )
-    head = "".join(f"<th>{name}</th>" for name in heads)
-    return (
-        f'{legend}<div class="scroll"><table class="plain compared"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+    return legend + _table(heads, "".join(body))
 
 
 def _marked(base: str | None, text: str) -> str:
@@ -58,15 +51,35 @@ def _marked(base: str | None, text: str) -> str:
 
 
 def summary(summaries: list[Summary]) -> str:
-    cells = [
-        (
-            s.setting.name, f"{s.repeats}", _spread(s.wer, _share), _spread(s.cer, _share), _spread(s.logprob, _number),
+    """Every setting in figures."""
+    heads = ("repeats", *_FIGURES, "weights in memory")
+    body = "".join(
+        f"<tr><th>{html.escape(s.setting.name)}{_precision(s.precision)}</th>" + _cells(heads, (
+            f"{s.repeats}", _spread(s.wer, _share), _spread(s.cer, _share), _spread(s.logprob, _number),
             _spread(s.real_time_factor, _number), "–" if s.model_megabytes is None else f"{s.model_megabytes:.0f} MB",
-        )
+        )) + "</tr>"
         for s in summaries
-    ]  # fmt: skip
-    heads = ("setting", "repeats", *_FIGURES, "weights")
-    return html.table(heads, cells)
+    )  # fmt: skip
+    return _table(("setting", *heads), body)
+
+
+def _precision(words: str | None) -> str:
+    return f"<small class='model'>{html.escape(words)}</small>" if words else ""
+
+
+def _cells(names: Sequence[str], figures: Sequence[str]) -> str:
+    return "".join(
+        f"<td class='figure' data-name='{name}'>{figure}</td>"
+        for name, figure in zip(names, figures, strict=True)
+    )  # fmt: skip
+
+
+def _table(heads: Sequence[str], body: str) -> str:
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    return (
+        f'<div class="scroll"><table class="plain compared"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
 
 
 def _spread(spread: Spread | None, shown: Callable[[float], str]) -> str:

@@ -18,6 +18,7 @@ from ..results import Token
 from . import html
 from .models import SharedModel
 from .recordings import excerpt, offer_examples
+from .repeating import repeating
 
 _SECONDS = 15  # as long as a segment is
 _TEXT = Sampling(max_tokens=200)  # nobody says more in that time
@@ -61,7 +62,7 @@ def build(model: SharedModel) -> gr.Audio:
             status = gr.HTML(html.message("Choose a recording, then press Look inside."), elem_id="inside-status")
         with gr.Column(scale=3, min_width=300):
             shapes = gr.HTML(elem_id="shapes")
-    with gr.Column(visible=False, elem_id="stages") as stages:
+    with gr.Column(visible="hidden", elem_id="stages") as stages:
         _note("**Prompt.** What the language model reads, id by id; the audio stands in the middle.")
         prompt = gr.HTML(elem_id="prompt")
         filterbank = _stage("**Filterbank.** The sound as the network hears it: energy in 80 mel bands against time.")
@@ -97,10 +98,11 @@ def build(model: SharedModel) -> gr.Audio:
                     "heard it.",
                 )
                 shares = gr.HTML(elem_id="attention-shares")
-            with gr.Column(min_width=300, visible=False) as ctc_part:
+            with gr.Column(min_width=300, visible="hidden") as ctc_part:
                 ctc = _stage("**CTC posteriors.** Which text units the CTC branch hears when; mostly it hears blank.")
     seen = gr.State(time_to_live=3600)
 
+    @repeating
     def work(path: str | None, start: float | None) -> Iterator[dict]:
         try:
             yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None)}
@@ -113,7 +115,7 @@ def build(model: SharedModel) -> gr.Audio:
                 filterbank: plots.filterbank_map(found), features: plots.features_map(found),
                 encoded: plots.encoded_map(found), adapted: plots.adapted_map(found),
                 similar: plots.similarity_map(found), first: plots.first_token_bar(found, _token_name(recognizer)),
-                ctc: posteriors, ctc_part: gr.Column(visible=posteriors is not None),
+                ctc: posteriors, ctc_part: gr.Column(visible="hidden" if posteriors is None else True),
             }  # fmt: skip
             written = recognizer.transcribe(samples, sampling=_TEXT).tokens
             config = recognizer.checkpoint.model.config

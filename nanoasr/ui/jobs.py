@@ -12,6 +12,7 @@ from ..recognizer import Recognizer
 from ..results import Segment, Transcript, join_texts
 
 _EVERY = 0.1  # seconds between two updates of the page
+_IN_LINE = 0.5  # seconds between two for those who only wait: if twenty are told often, that is what takes the time
 _LONG_SECONDS = 60
 _BYTES_PER_SECOND = 16_000  # of a file that does not say how long it is
 
@@ -40,17 +41,19 @@ class Turns:
 
     @contextmanager
     def place(self, is_long: bool) -> Iterator[Callable[[float], int]]:
-        """Stand in line until the block is left. What it gives waits for a change, for so many seconds at most, and
+        """Stand in line until the block is left. What it gives waits for one's turn, for so many seconds at most, and
         tells how many must be done first."""
         ticket, line = object(), self._lines[is_long]
         with self._changed:
             line.append(ticket)
 
+        def before() -> int:
+            return max(line.index(ticket) - self._at_once + 1, 0)
+
         def wait(seconds: float) -> int:
             with self._changed:
-                if line.index(ticket) >= self._at_once:
-                    self._changed.wait(seconds)
-                return max(line.index(ticket) - self._at_once + 1, 0)
+                self._changed.wait_for(lambda: not before(), seconds)
+                return before()
 
         try:
             yield wait
@@ -67,7 +70,7 @@ def transcribe_in_turn(
     if seconds is None:
         seconds = os.path.getsize(path) / _BYTES_PER_SECOND
     with turns.place(seconds > _LONG_SECONDS) as wait:
-        while (before := wait(_EVERY)) and not stop.is_set():
+        while (before := wait(_IN_LINE)) and not stop.is_set():
             yield Update("", 0.0, before=before)
         yield from transcribe_live(recognizer, path, stop, **options)
 

@@ -19,7 +19,7 @@ _BUNDLED_NAME, _AS_STORED = "bundled", "as stored"
 
 def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, language: gr.Dropdown) -> None:
     """Lay the tab out and wire it; `line` and `language` are kept up to date with the model."""
-    status = gr.HTML(elem_id="model-status")
+    status = gr.HTML(elem_id="model-status", render=False)
     table = gr.HTML(elem_id="model-table")
     shown = [line, language, table, status]
 
@@ -41,6 +41,7 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
     page.load(follow, outputs=shown, show_progress="hidden", concurrency_limit=None, api_visibility="private")
     _add_api(model, can_load)
     if not can_load:
+        status.render()
         gr.Markdown("Others can reach this page, so the model is changed with `python app.py --model` only.")
         return
 
@@ -60,6 +61,7 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
             info="How many of them the LLM is given.",
         )  # fmt: skip
     button = gr.Button("Load", variant="primary", elem_id="load")
+    status.render()  # where it is seen when the button is pressed, on a phone too
 
     def load(source: str | None, quantize: str | None, tokens: str | None) -> Iterator[dict]:
         wish = (source or "").strip()

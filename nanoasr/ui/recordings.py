@@ -11,14 +11,14 @@ from ..audio import CONTAINERS, SAMPLE_RATE, read_blocks
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "assets/speech", _PACKAGE.parent / "assets/speech")
-_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"}
+SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"}
 
 
 def shipped() -> list[Path]:
     """The example recordings; none where nothing says under which licences they may be passed on."""
     for folder in _FOLDERS:
         if folder.is_dir() and any(folder.glob("README*")) | any(folder.glob("LICEN[CS]E*")):
-            return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+            return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     return []
 
 

@@ -12,6 +12,13 @@ def theme() -> gr.themes.Base:
         neutral_hue="slate",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    ).set(  # Gradio's own grey is too pale to read on white
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
 
 
@@ -20,6 +27,13 @@ CSS = """
 #heading h1 { margin: 0; font-size: 1.5rem; }
 #heading p { margin: 0; color: var(--body-text-color-subdued); }
 .model-line { color: var(--body-text-color-subdued); font-size: .9rem; overflow-wrap: anywhere; }
+:root { --color-accent: #2563eb; }
+.dark { --color-accent: #60a5fa; }
+[id$=recording] :is(time, button.playback, .settings-wrapper button) {
+  color: var(--body-text-color-subdued) !important; }
+.asked { outline: 3px solid #56B4E9 !important; outline-offset: 1px; filter: brightness(.9); }
+:focus-visible { outline: 2px solid #0072B2 !important; outline-offset: 2px; }
+.dark :focus-visible { outline-color: #56B4E9 !important; }
 .message { padding: .55rem .8rem; border-left: 4px solid #56B4E9; border-radius: 4px; overflow-wrap: anywhere;
   background: color-mix(in srgb, #56B4E9 12%, transparent);
   display: flex; gap: .8rem; align-items: center; flex-wrap: wrap; }
@@ -37,9 +51,13 @@ CSS = """
   padding: 2px; }
 .token { border-radius: 3px; padding: .15em 0; margin-right: 1px; cursor: help; border-bottom: 1px dotted #8a8f98;
   background: color-mix(in srgb, #E69F00 calc((1 - var(--p)) * 65%), transparent); }
+.dark .token { background: color-mix(in srgb, #E69F00 calc((1 - var(--p)) * 45%), transparent); }
+.dark .scale { background: linear-gradient(to right, transparent, color-mix(in srgb, #E69F00 45%, transparent)); }
 .token[data-start] { cursor: pointer; }
 .token:hover, .token:focus, .token.playing { outline: 2px solid #0072B2; outline-offset: 0; }
 #timeline .bars path { cursor: pointer; }
+.js-plotly-plot :is(.xtick, .ytick, .xtitle, .ytitle, .legendtext, .cbaxis, .cbtitle) :is(text, tspan),
+.js-plotly-plot text:is(.xtitle, .ytitle, .legendtext) { fill: var(--body-text-color-subdued) !important; }
 #tip { position: fixed; z-index: 1000; display: none; max-width: min(22rem, calc(100vw - 16px));
   white-space: pre-wrap; overflow-wrap: anywhere;
   font: 12px/1.5 ui-monospace, Menlo, Consolas, monospace; background: #10151c; color: #f2f4f7; padding: .5rem .7rem;
@@ -52,7 +70,7 @@ CSS = """
 .segment > span { min-width: 0; }
 .segment:hover, .segment.playing { background: color-mix(in srgb, #56B4E9 22%, transparent); }
 .segment:focus-visible { outline: 2px solid #0072B2; }
-.segment .time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; white-space: nowrap; }
+.segment .time { color: var(--body-text-color); font-variant-numeric: tabular-nums; white-space: nowrap; }
 .segment em { font-size: .75rem; padding: 0 .4rem; border: 1px solid #D55E00; border-radius: 1rem; align-self: center; }
 #player audio { width: 100%; height: 40px; }
 .dark #player audio { color-scheme: dark; }
@@ -95,8 +113,13 @@ table.plain th { font-weight: 600; white-space: nowrap; }
 #live-figures .figures div { min-width: 7rem; flex: 1; }
 #compare-status { min-height: 2.6rem; }
 table.compared .said { width: 60%; line-height: 1.7; }
+table.compared .model { display: block; }
 #compare-summary td { white-space: nowrap; padding-right: 1.2rem; }
 @media (max-width: 700px) {
+  #shapes tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid #8a8f9844 !important; }
+  #shapes thead { display: none; }
+  #shapes tr > * { border: 0 !important; padding-bottom: 0; }
+  #shapes td:last-child { width: 100%; padding: 0 0 .3rem; color: var(--body-text-color-subdued); }
   table.compared thead { display: none; }
   table.compared tr { display: flex; flex-wrap: wrap; gap: 0 1rem; padding: .4rem 0;
     border-bottom: 1px solid #8a8f9866 !important; }

@@ -18,7 +18,8 @@ from ..vad import SILENCE
 from . import html
 from .jobs import Stops, Turns, Update, transcribe_in_turn
 from .models import SharedModel
-from .recordings import licences, offer_examples, stated_seconds
+from .recordings import licences, offer_examples, shipped, stated_seconds
+from .repeating import repeating
 
 AUTO = ("Let the model tell", "auto")
 _FORMATS = ("txt", "srt", "vtt", "json")
@@ -64,7 +65,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
                 downloads = [
                     gr.DownloadButton(f".{name}", interactive=False, size="sm", min_width=60) for name in _FORMATS
                 ]
-    with gr.Column(visible=False, elem_id="results") as results:
+    with gr.Column(visible="hidden", elem_id="results") as results:
         tokens = gr.HTML(elem_id="tokens")
         player = gr.HTML(elem_id="player")
         segments = gr.HTML(elem_id="segments")
@@ -74,6 +75,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
 
     inputs = [audio, language, hotwords, itn, timestamps, *knobs]
 
+    @repeating
     def work(request: gr.Request, path, *settings) -> Iterator[dict]:
         visitor, job = request.session_hash, threading.Event()
         try:
@@ -82,7 +84,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
             job = stops.start(visitor)
             yield {
                 status: html.progress("Waiting for the model…" if model.loading else "Listening…", None),
-                text: "", results: gr.Column(visible=False), stop: gr.Button(interactive=True),
+                text: "", results: gr.Column(visible="hidden"), stop: gr.Button(interactive=True),
                 **{button: gr.DownloadButton(interactive=False) for button in downloads},
             }  # fmt: skip
             options = _options(*settings) | {"alternatives": True, "max_seconds": max_seconds}
@@ -127,6 +129,19 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
     reset.click(lambda: [getattr(_DEFAULTS, name) for name in _KNOBS], outputs=knobs, api_visibility="private")
     _add_api(model, turns, max_seconds, inputs)
     return audio, language
+
+
+def warm_up(model: SharedModel) -> None:
+    """Do once what a recording takes, so that the first visitor need not wait for all that is slow the first time."""
+    recordings = shipped()
+    try:
+        if recordings:
+            path = str(min(recordings, key=lambda path: path.stat().st_size))
+            found = model.get().transcribe(path, sampling=Sampling(max_tokens=4), alternatives=True)
+            plots.timeline(plots.sound(path, found.duration), found).to_json()
+            plots.timings_bar(found.timings).to_json()
+    except NanoASRError:
+        pass  # there is no model; the page says so
 
 
 _KNOBS = (

@@ -123,13 +123,49 @@ def test_it_makes_no_difference_whether_loading_or_converting_quantizes(quantize
     assert all(mx.array_equal(loaded[name], converted[name]) for name in loaded)
 
 
-def test_quantizing_twice_is_refused(tmp_path):
-    folder = nanoasr.convert(PARITY / "mlx_audio", tmp_path / "out", quantize=Quantization(4, 32))
-    with pytest.raises(OptionError, match="quantized already"):
-        load_checkpoint(folder, quantize="llm-8bit")
-    with pytest.raises(OptionError, match="quantized already"):
-        nanoasr.convert(folder, tmp_path / "again", quantize="llm-8bit")
-    assert not (tmp_path / "again").exists()
+def eight_bits(tmp_path) -> Path:
+    return nanoasr.convert(write_checkpoint(tmp_path / "c", "official", SMALL), tmp_path / "eight", Quantization(8, 32))
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_what_is_stored_in_more_bits_is_made_anew_from_the_values_that_those_stand_for(dtype, tmp_path):
+    wish = Quantization(4, 64, ("llm",))
+    folder = eight_bits(tmp_path)
+    stored = dict(assemble(read_layout(folder))[1])
+    found = dict(assemble(read_layout(nanoasr.convert(folder, tmp_path / "four", quantize=wish, dtype=dtype)))[1])
+    made = 0
+    for name, before in stored.items():
+        if name.startswith("llm.") and isinstance(before, Packed):
+            matrix = before.expand(mx.bfloat16 if dtype else before.scales.dtype)
+            expected = Packed.pack(matrix, found[name].group_size, 4)
+            assert mx.array_equal(found[name].expand(mx.float32), expected.expand(mx.float32))
+            made += 1
+        elif isinstance(before, Packed):
+            assert found[name].bits == 8 and mx.array_equal(found[name].weight, before.weight)
+    assert made > 5
+
+
+def test_loading_and_converting_make_the_same_of_a_quantized_checkpoint(tmp_path):
+    folder = eight_bits(tmp_path)
+    loaded = parameters(folder, quantize="llm-4bit")
+    converted = parameters(nanoasr.convert(folder, tmp_path / "four", quantize="llm-4bit"))
+    before = parameters(folder)
+    assert all(mx.array_equal(loaded[name], converted[name]) for name in loaded)
+    assert any(not mx.array_equal(loaded[name], before[name]) for name in loaded)
+
+
+def test_what_is_stored_in_as_few_bits_stays_as_it_is(tmp_path):
+    folder = eight_bits(tmp_path)
+    before, four = parameters(folder), nanoasr.convert(folder, tmp_path / "four", quantize="all-4bit")
+    again = parameters(folder, quantize="all-8bit")
+    assert all(mx.array_equal(again[name], before[name]) for name in before)
+    assert load_checkpoint(four, quantize="llm-8bit").precision == load_checkpoint(four).precision
+
+
+def test_the_precision_tells_what_few_bits_were_made_from(tmp_path):
+    folder = eight_bits(tmp_path)
+    assert load_checkpoint(folder, quantize="llm-4bit").precision.startswith("stored as 4-bit made from 8-bit, 8-bit, ")
+    assert "made from" not in load_checkpoint(folder).precision
 
 
 @pytest.mark.parametrize("bits", [2, 3, 5, 6])

@@ -28,6 +28,15 @@ def choose(page, where: str, path: Path) -> None:
     page.wait_for_selector(f"{where} audio", state="attached")
 
 
+def go_to(page, name: str) -> None:
+    """Open a tab; on a phone the last ones are in a menu."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.first.click()
+
+
 def text_of(page) -> str:
     page.wait_for_function("document.querySelector('#text textarea').value.length > 0")
     return page.input_value("#text textarea")

@@ -19,16 +19,22 @@ SPEECH = ROOT / "tests/data/speech"
 
 
 class App:
-    """`python app.py` in a process of its own, with Gradio's folder in a place of its own."""
+    """`python app.py` in a process of its own, with Gradio's folder in a place of its own.
 
-    def __init__(self, folder: Path, *flags: str):
+    `before`: Python to run first, in the same process.
+    """
+
+    def __init__(self, folder: Path, *flags: str, before: str = ""):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url, self.cache = f"http://127.0.0.1:{self.port}", folder / "gradio"
         self.log = (folder / "log.txt").open("w+")
         environment = os.environ | {"GRADIO_TEMP_DIR": str(self.cache), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), *flags]
+        path = str(ROOT / "app.py")
+        run = f"import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); {before or 'pass'}\n"
+        run += f"runpy.run_path({path!r}, run_name='__main__')"
+        command = [sys.executable, *(["-c", run] if before else [path]), "--port", str(self.port), *flags]
         self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=self.log, stderr=self.log)
         started = time.monotonic()
         while True:

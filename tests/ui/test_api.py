@@ -1,17 +1,61 @@
 """The app as an API: what `gradio_client` gets."""
 
+import re
+
 import numpy as np
 import pytest
-from gradio_client import handle_file
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from pages import CLIP, DRAWN
-from running import write_wav
+from running import ROOT, write_wav
 
 
 def test_the_api_gives_the_whole_transcript(client):
     found = client.predict(handle_file(str(CLIP)), api_name="/transcribe", **DRAWN)
     assert found["text"] and found["duration"] == pytest.approx(1.54, abs=0.01)
     assert len(found["segments"][0]["tokens"]) == 40
+
+
+def test_a_recording_is_heard_live_and_ends_as_transcribe_has_it(bundled_app):
+    client = Client(bundled_app.url, verbose=False, download_files=False)
+    number = handle_file(str(ROOT / "assets/speech/kokoro-number.wav"))
+    job = client.submit(number, api_name="/live")
+    whole = job.result(60)
+    updates = job.outputs()[:-1]
+    assert [update["seconds"] for update in updates][:3] == [0.5, 1.0, 1.5]
+    assert updates[-1]["seconds"] == pytest.approx(whole["duration"], abs=0.01)
+    assert any("seven" in update["tentative"] + update["committed"] for update in updates)
+    assert [segment["text"] for update in updates for segment in update["segments"]]
+    assert whole["text"] == client.predict(number, api_name="/transcribe")["text"]
+
+
+@pytest.mark.parametrize("name", ["/transcribe", "/live", "/inspect"])
+def test_every_way_in_tells_a_bad_file_in_a_sentence(client, tmp_path, name):
+    bad = tmp_path / "letter.wav"
+    bad.write_text("Dear Sir or Madam, this is not a recording. " * 50)
+    with pytest.raises(AppError, match=r"letter\.wav: not audio"):
+        client.predict(handle_file(str(bad)), api_name=name)
+
+
+README = [
+    code
+    for code in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    if "gradio_client" in code
+]
+
+
+@pytest.mark.parametrize("code", README, ids=lambda code: re.search(r'api_name="/(\w+)"', code)[1])
+def test_the_examples_in_the_readme_run(code, bundled_app, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    exec(code.replace("http://127.0.0.1:7860", bundled_app.url), {})
+    assert capsys.readouterr().out.strip()
+    if "load_model" in code:
+        Client(bundled_app.url, verbose=False).predict("bundled", api_name="/load_model")
+
+
+def test_every_way_in_is_in_the_readme(client):
+    offered = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert {re.search(r'api_name="(/\w+)"', code)[1] for code in README} | {"/inspect"} == set(offered)
 
 
 def test_partial_texts_come_before_the_transcript(client):
@@ -43,7 +87,7 @@ def test_requests_at_once_do_not_mix(client):
 
 @pytest.mark.parametrize(
     ("samples", "said"),
-    [(np.zeros(0), "at least"), (np.zeros(100), "at least"), (np.zeros(8000 * 125), "limit of 120 s")],
+    [(np.zeros(0), ": 0 s of sound"), (np.zeros(100), "0.0125 s of sound"), (np.zeros(8000 * 125), "limit of 120 s")],
 )
 def test_empty_short_and_long_recordings_are_told_apart(client, tmp_path, samples, said):
     with pytest.raises(AppError, match=said):

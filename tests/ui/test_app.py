@@ -2,20 +2,57 @@
 
 import threading
 
-from pages import CLIP, choose
-from running import ROOT, App
+import pytest
+from pages import CLIP
+from running import ROOT, App, ask, file_data, upload_file
 
 
-def test_inside_shows_every_stage(open_page):
-    page = open_page()
-    page.get_by_role("tab", name="Inside").click()
-    choose(page, "#inside-recording", CLIP)
-    page.click("#look-inside")
-    page.wait_for_selector("#inside-status .message.done")
-    page.wait_for_function("document.querySelectorAll('.stage .js-plotly-plot .main-svg').length >= 7")
-    assert "152 × 80" in page.inner_text("#shapes")
-    assert "audio tokens" in page.inner_text("#prompt")
-    assert page.problems == []
+def test_only_this_machine_is_let_in_and_nothing_is_shared_unless_asked_for(monkeypatch):
+    import app
+
+    monkeypatch.setattr("sys.argv", ["app.py"])
+    options = app.parse_args()
+    assert (options.host, options.share, options.auth, options.model, options.quantize) == (
+        "127.0.0.1", False, None, None, None,
+    )  # fmt: skip
+    assert (options.max_minutes, options.max_upload_mb) == (60, 200)
+
+
+@pytest.mark.parametrize("flags", [["--auth", "nobody"], ["--max-minutes", "-1"], ["--max-upload-mb", "x"]])
+def test_flags_that_cannot_be_are_refused_in_a_sentence(flags, monkeypatch, capsys):
+    import app
+
+    monkeypatch.setattr("sys.argv", ["app.py", *flags])
+    with pytest.raises(SystemExit):
+        app.parse_args()
+    assert f"argument {flags[0]}" in capsys.readouterr().err
+
+
+def test_with_auth_nobody_is_let_in_without_the_password(tmp_path):
+    app = App(tmp_path, "--model", str(ROOT / "tests/parity/official"), "--auth", "ada:lovelace")
+    try:
+        assert ask(app.url, "GET", "/config")[0] == 401
+        assert ask(app.url, "POST", "/gradio_api/call/model", b'{"data": []}')[0] == 401
+        status, _ = ask(app.url, "POST", "/login", b"username=ada&password=x", "application/x-www-form-urlencoded")
+        assert status == 400
+        status, _ = ask(
+            app.url, "POST", "/login", b"username=ada&password=lovelace", "application/x-www-form-urlencoded"
+        )
+        assert status == 200
+    finally:
+        app.close()
+
+
+def test_a_page_that_others_can_reach_lets_nobody_load_a_checkpoint(tmp_path):
+    app = App(tmp_path, "--model", str(ROOT / "tests/parity/official"), "--host", "0.0.0.0")
+    try:
+        assert "error" in app.call("load_model", ["bundled", "as stored", ""])
+        recording = file_data(upload_file(app, "clip.wav", CLIP.read_bytes()))
+        answer = app.call("compare", [[recording], "", 1, [{"checkpoint": "bundled"}]])
+        assert answer.startswith("event: error") and "no other checkpoint is loaded" in answer
+        assert "event: complete" in app.call("compare", [[recording], "", 1, [{"name": "loaded"}]])
+    finally:
+        app.close()
 
 
 def test_a_failed_load_leaves_the_old_model_working(open_page):

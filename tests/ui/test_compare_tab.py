@@ -71,6 +71,53 @@ def test_unusable_settings_are_answered_with_a_sentence(client, settings, said):
         client.predict([handle_file(str(CLIP))], "", 1, settings, api_name="/compare")
 
 
+def test_a_text_of_the_same_name_is_what_is_said(client, tmp_path):
+    recording, text = tmp_path / "clip.wav", tmp_path / "clip.txt"
+    recording.write_bytes(CLIP.read_bytes())
+    text.write_text("in eighteen\nthirteen\n")
+    found = client.predict([handle_file(str(text)), handle_file(str(recording))], "", 1, [{}], api_name="/compare")
+    assert [(row["recording"], row["reference"]) for row in found["results"]] == [("clip.wav", "in eighteen thirteen")]
+
+
+def test_a_folder_of_recordings_and_texts_is_compared(app, open_page, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.wav").write_bytes(CLIP.read_bytes())
+        (tmp_path / f"{name}.txt").write_text("in eighteen thirteen")
+    (tmp_path / "notes.md").write_text("nothing to hear")
+    page = open_page()
+    page.get_by_role("tab", name="Compare").click()
+    with page.expect_file_chooser() as chooser:
+        page.click("#compare-folder")
+    chooser.value.set_files(tmp_path)
+    page.wait_for_selector("#compare-recordings .file-preview tr >> nth=3")
+    page.get_by_role("button", name="Chunk lengths").click()
+    page.locator("#settings").get_by_text("30 s").first.wait_for()
+    page.click("#compare")
+    page.wait_for_selector("#compare-status .message.done")
+    assert page.locator("#compare-rows tbody tr").count() == 6
+    assert "Against what is said" in page.inner_text("#compare-rows")
+
+
+def test_another_checkpoint_is_compared_and_one_that_is_missing_is_that_rows_error(client):
+    other = str(ROOT / "tests/parity/mlx_audio")
+    settings = [{"name": "loaded"}, {"name": "other", "checkpoint": other}, {"name": "none", "checkpoint": "/no/such"}]
+    found = client.predict([handle_file(str(CLIP))], "", 1, settings, api_name="/compare")
+    loaded, second, missing = found["results"]
+    assert loaded["source"].endswith("official") and second["source"] == other and not second["error"]
+    assert "neither a folder, nor a hub id, nor a preset" in missing["error"]
+
+
+def test_the_page_tells_few_bits_that_were_made_from_few_bits(bundled_app, open_page):
+    page = open_page(url=bundled_app.url)
+    choose_recording(page, NUMBER)
+    page.get_by_role("button", name="Quantizations").click()
+    page.locator("#settings").get_by_text("llm-4bit").first.wait_for()
+    page.click("#compare")
+    page.wait_for_selector("#compare-status .message.done")
+    assert page.locator("#compare-rows tbody tr").count() == 5
+    assert page.inner_text("#compare-summary").count("4-bit made from 8-bit") == 2
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "{cache}/../log.txt", "http://127.0.0.1:{port}/config"])
 def test_no_file_of_the_machine_is_compared(app, path):
     recording = file_data(path.format(cache=app.cache, port=app.port))

@@ -135,7 +135,7 @@ def test_a_thousand_random_payloads_are_answered_and_the_next_recording_is_trans
 
 
 def send_nonsense(app, upload: str, chance: random.Random) -> str:
-    names = ["transcribe", "model", "load_model", "nothing", "../x"]
+    names = ["transcribe", "live", "inspect", "compare", "model", "load_model", "nothing", "../x"]
     data = [nonsense(chance) for _ in range(chance.randrange(16))] if chance.random() < 0.8 else nonsense(chance)
     if chance.random() < 0.4:  # all in order, but for a thing or two
         data, names = wish(upload), ["transcribe"]

@@ -1,0 +1,58 @@
+"""`/live` for programs: a recording heard as a microphone would give it, and what is known of its text meanwhile."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import gradio as gr
+
+from ..audio import SAMPLE_RATE, read_blocks
+from ..errors import AudioError, NanoASRError
+from ..stream import Update
+from .models import SharedModel
+
+_AT_ONCE = 4
+_BLOCK = 0.5  # seconds between two guesses
+log = logging.getLogger(__name__)
+
+
+def build(model: SharedModel, max_seconds: float) -> None:
+    """Offer the endpoint; the page shows nothing of it."""
+
+    def live(audio, language="auto", hotwords="", itn=True) -> Iterator[dict]:
+        """Hear a recording bit by bit: what stands, what may still change, segments as they end; then the transcript.
+
+        Each update has the `seconds` heard, the `committed` and `tentative` text of the open segment, and the
+        `segments` that have ended since the last one.
+        """
+        try:
+            if not audio:
+                raise AudioError("There is no recording in the request.")
+            words = (hotwords or "").replace("\n", ",").replace("，", ",").split(",")
+            heard, known = 0, {"committed": "", "tentative": "", "segments": []}
+            with model.get().stream(language=language, hotwords=words, itn=bool(itn)) as session:
+                for block in read_blocks(audio, seconds=_BLOCK, max_seconds=max_seconds):
+                    heard += len(block)
+                    update = session.push(block)
+                    if update:
+                        known = _json(update)
+                    yield known | {"seconds": heard / SAMPLE_RATE}  # without news too: so that a lost client is noticed
+                    known["segments"] = []
+                yield json.loads(session.finish().to_json())
+        except NanoASRError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            log.exception("live listening failed")
+            raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
+
+    audio = gr.Audio(type="filepath", visible=False)
+    language, hotwords = gr.Textbox("auto", visible=False), gr.Textbox("", max_length=4000, visible=False)
+    itn = gr.Checkbox(True, visible=False)
+    gr.Button(visible=False).click(
+        live, [audio, language, hotwords, itn], gr.JSON(visible=False), api_name="live", concurrency_limit=_AT_ONCE
+    )
+
+
+def _json(update: Update) -> dict:
+    ended = [{"text": segment.text, "start": segment.start, "end": segment.end} for segment in update.segments]
+    return {"committed": update.committed, "tentative": update.tentative, "segments": ended}

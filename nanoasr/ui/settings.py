@@ -1,0 +1,125 @@
+"""What a visitor wants compared: rows of a table, or a program's objects, as settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
+from ..compare import Setting
+from ..decode.sampling import Sampling
+from ..errors import AudioError, OptionError
+
+COLUMNS = (
+    "name", "temperature", "top_k", "top_p", "checkpoint", "quantize", "chunk, s", "language", "hotwords", "figures",
+)  # fmt: skip
+KINDS = ("str", "number", "number", "number", "str", "str", "number", "str", "str", "bool")
+_AS_LOADED = ["", 0, 0, 1, "", "", 15, "", "", True]
+PRESETS = {
+    "Greedy against temperature": [("greedy", {}), *((f"T = {t}", {"temperature": t}) for t in (0.5, 1.0))],
+    "Chunk lengths": [(f"{seconds} s", {"chunk, s": seconds}) for seconds in (5, 15, 30)],
+    "Quantizations": [("as loaded", {}), *((name, {"quantize": name}) for name in QUANTIZATIONS)],
+}
+OTHER_PRESETS = {"Checkpoints": [("as loaded", {}), *((name, {"checkpoint": name}) for name in ("bundled", "nano"))]}
+_MOST_SETTINGS, _MOST_RECORDINGS, MOST_REPEATS = 12, 20, 10
+MOST_TEXT = 100_000  # characters of a reference
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be compared; `references` is None where none are known."""
+
+    recordings: list[str]
+    references: list[str | None] | None
+    settings: list[Setting]
+    repeats: int
+
+    @property
+    def runs(self) -> int:
+        """How many transcriptions it takes."""
+        return len(self.recordings) * sum(1 if s.sampling.greedy else self.repeats for s in self.settings)
+
+
+def preset(changes: list[tuple[str, dict]]) -> list[list]:
+    """The rows of the table for one of the presets."""
+    usual = dict(zip(COLUMNS, _AS_LOADED, strict=True))
+    return [[(usual | {"name": name} | change)[column] for column in COLUMNS] for name, change in changes]
+
+
+def read_wish(paths: list[str] | None, references: str | None, settings: list[Setting], repeats: float) -> Wish:
+    """`paths`: recordings, and texts of the same names, which count where nothing is written in `references`."""
+    texts = {Path(path).stem: path for path in paths or [] if Path(path).suffix.lower() == ".txt"}
+    paths = [path for path in paths or [] if Path(path).suffix.lower() != ".txt"]
+    if not paths:
+        raise AudioError("There is no recording yet: upload some, or click an example.")
+    if len(paths) > _MOST_RECORDINGS:
+        raise OptionError(f"{len(paths)} recordings: compare {_MOST_RECORDINGS} at most at a time.")
+    lines = (references or "").rstrip().splitlines()
+    if not lines and texts:
+        lines = [_read_text(texts.get(Path(path).stem)) for path in paths]
+    if len(paths) == 1:
+        lines = [" ".join(lines)]
+    if lines and len(lines) != len(paths):
+        raise OptionError(
+            f"{len(paths)} recordings but {len(lines)} lines of what is said: write one line for each, in their order."
+        )
+    return Wish(paths, [line.strip() or None for line in lines] or None, settings, round(repeats))
+
+
+def settings_of_objects(rows: object, can_load: bool) -> list[Setting]:
+    """What a program's objects mean; what they leave out is as loaded."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise OptionError('settings: give a list of objects, such as [{"name": "warm", "temperature": 0.8}]')
+    unknown = sorted({str(name) for row in rows for name in row} - set(COLUMNS))
+    if unknown:
+        raise OptionError(f"settings: {unknown[0]!r:.80} is not one; there are {', '.join(COLUMNS)}")
+    usual = dict(zip(COLUMNS, _AS_LOADED, strict=True))
+    return settings_of_rows([[(usual | row)[name] for name in COLUMNS] for row in rows], can_load)
+
+
+def settings_of_rows(table: list[list], can_load: bool) -> list[Setting]:
+    """What the rows of the table mean; empty cells are as loaded, rows without anything are passed over.
+
+    `can_load`: whether a setting may name another checkpoint.
+    """
+    rows = [row for row in table if any(cell not in ("", None, False) for cell in row)]
+    if not rows:
+        raise OptionError("There is no setting in the table: press one of the buttons above it.")
+    if len(rows) > _MOST_SETTINGS:
+        raise OptionError(f"{len(rows)} settings: compare {_MOST_SETTINGS} at most at a time.")
+    found = [_setting(number, row, can_load) for number, row in enumerate(rows, 1)]
+    if len({setting.name for setting in found}) < len(found):
+        raise OptionError("Two settings have the same name: give each its own.")
+    return found
+
+
+def _read_text(path: str | None) -> str:
+    """A reference that was uploaded, as one line."""
+    if path is None:
+        return ""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        return " ".join(file.read(MOST_TEXT).split())
+
+
+def _setting(number: int, row: Sequence, can_load: bool) -> Setting:
+    cells = [usual if cell is None or cell == "" else cell for cell, usual in zip(row, _AS_LOADED, strict=True)]
+    name, temperature, top_k, top_p, checkpoint, quantize, chunk, language, hotwords, figures = cells
+    try:
+        temperature, top_k, top_p, chunk = float(temperature), int(float(top_k)), float(top_p), float(chunk)
+        if not 2 <= chunk <= 30:
+            raise OptionError(f"chunk, s={chunk:g}: must be from 2 to 30")
+        if quantize and quantize not in QUANTIZATIONS:
+            raise OptionError(f"quantize={quantize!r:.40}: leave it empty or use {', '.join(QUANTIZATIONS)}")
+        if checkpoint and not can_load:
+            raise OptionError("others can reach this page, so no other checkpoint is loaded: leave it empty")
+        return Setting(
+            str(name)[:60] or f"row {number}", Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
+            quantize or None, chunk, str(language) or None,
+            tuple(word.strip() for word in str(hotwords).replace("，", ",").split(",") if word.strip()),
+            str(figures).strip().lower() not in ("false", "0", "no"), str(checkpoint).strip()[:500] or None,
+        )  # fmt: skip
+    except OptionError as error:
+        raise OptionError(f"Row {number} of the settings: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise OptionError(
+            f"Row {number} of the settings: a number is missing or is none ({str(error)[:80]})."
+        ) from error

@@ -57,6 +57,14 @@ def test_a_notebook_is_small_and_says_nothing_of_the_machine_it_ran_on(path):
 
 
 @NOTEBOOKS
+def test_a_notebook_uses_nothing_private_and_leaves_mlx_its_fast_blas(path):
+    code = "\n".join(cell.source for cell in saved(path).cells if cell.cell_type == "code")
+    assert not re.findall(r"\b(?:import _|\w+\._)\w+", code)
+    imported = re.findall(r"^(?:import|from) (nanoasr|mlx)\b", code, re.MULTILINE)
+    assert imported[0] == "nanoasr", "what is imported first decides on the BLAS of a Linux CPU"
+
+
+@NOTEBOOKS
 def test_a_reader_can_point_a_notebook_at_another_checkpoint(path):
     first = next(cell for cell in saved(path).cells if cell.cell_type == "code")
     assert first.metadata.get("tags") == ["parameters"]

@@ -1,106 +1,181 @@
 """What README.md tells people to type works, and what it points at is there."""
 
-import contextlib
+import importlib
 import itertools
-import os
+import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+import yaml
+from ui.running import App
 
-import nanoasr
 from nanoasr import cli
 from nanoasr.arguments import make_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-PYTHON = [code for kind, code in BLOCKS if kind == "python"]
-COMMANDS = [
-    shlex.split(part, comments=True)
-    for kind, code in BLOCKS
-    if kind in ("sh", "bash", "shell")
-    for line in code.replace("\\\n", " ").splitlines()
-    for part in line.partition("#")[0].split("&&")
-    if part.strip()
+CARD = (ROOT / "assets" / "nano-tiny" / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for top in ("assets", "nanoasr", "tests") for page in ROOT.glob(f"{top}/**/*.md")),
 ]
-FILES = re.compile(r"""["']([\w-]+\.(?:wav|mp3|m4a|webm|flac|ogg))["']""")
-# What needs a hub, a microphone, a server that stays or a training run: only its arguments are looked at.
-NOT_RUN = {"bench", "train", "stream", "live", "serve"}
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SERVED_AT = "http://127.0.0.1:7860"
 
 
-def needs_more_than_this_machine(command: list[str]) -> bool:
-    """A hub id or preset as the checkpoint, or a command that does not end soon."""
-    places = [word for word in command if re.fullmatch(r"[\w.-]+/[\w.-]+", word) and not (ROOT / word).exists()]
-    return bool(places or {"--model", "--mic"} & set(command) or command[3] in NOT_RUN)
+def blocks(*kinds: str) -> list[str]:
+    """The fenced blocks of these kinds."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [code for kind, code in found if kind in kinds]
 
 
-@pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.split("\n")[0][:40])
-def test_python_in_the_readme_runs(code, tmp_path, monkeypatch):
-    for name in FILES.findall(code):
-        shutil.copy(ROOT / "assets" / "speech" / "jfk.flac", tmp_path / name)
+def commands() -> list[list[str]]:
+    """Every command of the blocks for a shell."""
+    lines = [line for code in blocks("sh", "bash", "shell") for line in code.replace("\\\n", " ").splitlines()]
+    parts = [part for line in lines for part in line.partition("#")[0].split("&&")]
+    return [shlex.split(part) for part in dict.fromkeys(part.strip() for part in parts) if part]
+
+
+def mentioned() -> list[list[str]]:
+    """The commands that stand in the text, such as `python app.py --model FOLDER`."""
+    spans = re.findall(r"`(python (?:app\.py|-m nanoasr)[^`\n]*)`", re.sub(r"```.*?```", "", README, flags=re.DOTALL))
+    return [shlex.split(span) for span in dict.fromkeys(spans) if "COMMAND" not in span and "…" not in span]
+
+
+def broken_links(text: str, folder: Path) -> list[str]:
+    """The links and pictures of a Markdown text in `folder` that lead to nothing in this repository."""
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)[^)]*\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    broken = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        inside = (folder / path).resolve().is_relative_to(ROOT)
+        if re.match(r"(https?|mailto):", link):
+            continue
+        if not (inside and (folder / path).exists() if path else anchor in anchors):
+            broken.append(link)
+    return broken
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """The working folder, with what a clone has in it; what a command writes beside that is forgotten."""
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
     monkeypatch.chdir(tmp_path)
-    compile(code, "README.md", "exec")
-    if "gradio_client" in code:
-        return  # the API is called for real in tests/ui
-    load = nanoasr.load
-    # there is no hub here: a hub id stands for the bundled checkpoint
-    monkeypatch.setattr(
-        nanoasr, "load", lambda source=None, **more: load(source if os.path.isdir(source or "") else None)
-    )
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """`python app.py`, running."""
+    app = App(tmp_path_factory.mktemp("readme"))
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1].strip()[:50])
+def test_python_in_the_readme_runs(code, clone, request):
+    if SERVED_AT in code:
+        code = code.replace(SERVED_AT, request.getfixturevalue("app").url)
     exec(compile(code, "README.md", "exec"), types.ModuleType("readme").__dict__)
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_command_in_the_readme_works(command, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_a_command_in_the_readme_works(command, clone, request, capsys):
     if command[:2] == ["pip", "install"]:
-        for flag, name in itertools.pairwise(command):
-            assert flag != "-r" or (ROOT / name).is_file()
+        assert all((ROOT / name).is_file() for flag, name in itertools.pairwise(command) if flag == "-r")
+    elif command == ["python", "app.py"]:
+        assert request.getfixturevalue("app").process.poll() is None
     elif command[:3] == ["python", "-m", "nanoasr"]:
-        if needs_more_than_this_machine(command):
-            with contextlib.suppress(SystemExit):
-                make_parser().parse_args(command[3:])
-            assert "error:" not in capsys.readouterr().err
-        else:
-            (tmp_path / "assets").symlink_to(ROOT / "assets")
-            monkeypatch.chdir(tmp_path)
-            try:
-                status = cli.main(command[3:])
-            except SystemExit as end:
-                status = end.code
-            assert not status, capsys.readouterr().err
-    elif command[:2] == ["python", "app.py"]:
-        done = subprocess.run([sys.executable, *command[1:], "--help"], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        flags = [word for word in command if word.startswith("--")]
-        assert all(flag in done.stdout for flag in flags)
-    elif command[:2] == ["python", "notebooks/build.py"]:
-        assert all((ROOT / "notebooks" / f"{name}.ipynb").is_file() for name in command[2:])
+        if command[3] == "train":
+            shorten_training(clone, command[4])
+        try:
+            status = cli.main(command[3:])
+        except SystemExit as end:
+            status = end.code
+        assert not status, capsys.readouterr().err
     else:
-        assert command[0] in ("pytest", "git", "cd", "ruff"), f"README.md names a command that no test knows: {command}"
+        assert command == ["pytest"], f"no test knows this command: {command}"
 
 
-def test_links_and_pictures_in_the_readme_lead_somewhere():
-    links = re.findall(r"\]\(([^)\s]+)\)", README) + re.findall(r'(?:src|href)="([^"]+)"', README)
-    headings = {
-        re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    }
-    for link in links:
-        if link.startswith(("http:", "https:", "mailto:")):
-            continue
-        path, _, heading = link.partition("#")
-        assert not path or (ROOT / path).exists(), link
-        assert path or heading in headings, link
+def shorten_training(clone: Path, config: str) -> None:
+    """Two steps are enough to see that it runs, in a copy of the folder."""
+    (clone / "assets").unlink()
+    shutil.copytree(ROOT / "assets", clone / "assets", ignore=shutil.ignore_patterns("screenshots", "*.png"))
+    settings = yaml.safe_load((clone / config).read_text(encoding="utf-8"))
+    settings["optimizer"] |= {"steps": 2, "warmup": 1}
+    (clone / config).write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
-def test_flags_of_the_app_that_the_readme_names_exist():
-    named = re.search(r"^Flags: (.*?)\. ", README.replace("\n", " "), re.MULTILINE)
-    flags = set(re.findall(r"`(--[\w-]+)", named[1])) if named else set()
-    flags |= {word for command in COMMANDS if "app.py" in command for word in command if word.startswith("--")}
-    text = (ROOT / "app.py").read_text(encoding="utf-8")
-    assert all(f'"{flag}"' in text for flag in flags)
+@pytest.mark.parametrize("command", mentioned(), ids=" ".join)
+def test_a_command_in_the_text_takes_these_arguments(command, monkeypatch):
+    # one may be named by its first words only, such as `python app.py --model`
+    if command[1] == "app.py":
+        monkeypatch.setattr(sys, "argv", command[1:] + ["x"] * (command[-1] == "--model"))
+        importlib.import_module("app").parse_args()
+    else:
+        make_parser().parse_args(command[3:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_pictures_lead_somewhere(page):
+    assert not broken_links(page.read_text(encoding="utf-8"), page.parent)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_a_notebook_lead_somewhere(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert not broken_links(text, notebook.parent)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "[x](nowhere.md)",
+        "![x](assets/none.png)",
+        '<img src="none.png">',
+        "[x](#no-heading)",
+        "[x](../outside)",
+        "[x](/etc)",
+    ],
+)
+def test_a_link_to_nothing_would_be_noticed(link):
+    assert broken_links(f"# A heading\n{link} and [this](#a-heading) and [that](README.md)", ROOT)
+    assert not broken_links("# A heading\n[this](#a-heading), [that](README.md), [else](https://example.org)", ROOT)
+
+
+def test_the_table_of_flags_is_that_of_the_app():
+    table = README.split("| flag |")[1].split("\n\n")[0]
+    known = re.findall(r'add_argument\(\s*"(--[\w-]+)"', (ROOT / "app.py").read_text(encoding="utf-8"))
+    assert set(re.findall(r"`(--[\w-]+)", "".join(row.split("|")[1] for row in table.splitlines()[2:]))) == set(known)
+
+
+def test_every_notebook_stands_in_the_table():
+    assert re.findall(r"\]\((notebooks/.*?)\) \|", README) == [f"notebooks/{path.name}" for path in NOTEBOOKS]
+
+
+def test_the_layout_names_every_module_and_nothing_that_is_not_there():
+    (layout,) = (code for code in blocks("") if "nanoasr/" in code)
+    for line in layout.splitlines():
+        folder = ROOT / "nanoasr" if line.startswith("  ") else ROOT
+        for name in re.split(r"\s{2,}", line.strip())[0].split():
+            assert (folder / name).exists(), name
+    modules = {path.name for path in (ROOT / "nanoasr").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert not {name for name in modules if not re.search(rf"\b{re.escape(name)}", layout)}
+
+
+def test_accuracy_is_what_the_card_says():
+    row = re.compile(
+        r"^\| (demo|open|digits|readings) \| (?:\d+ \| )?(\d+) \| ([\d.]+ %) \| (?:[\d.]+ % \| )?([\d.]+ %) \|$", re.M
+    )
+    said = row.findall(README.split("## Accuracy")[1].split("\n## ")[0])
+    measured = row.findall(CARD.split("| set | recordings |")[1].split("\n\n")[0])
+    assert len(said) == 4 and said == measured, "README.md: copy the figures of assets/nano-tiny/README.md"

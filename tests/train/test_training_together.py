@@ -1,6 +1,7 @@
 """Several processes that train as one, here on the CPU through MLX's `ring`."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+import nanoasr
 from nanoasr.train.batches import BatchConfig, Source
 from nanoasr.train.loop import train
 from nanoasr.train.optimizer import OptimizerConfig
@@ -35,7 +37,8 @@ print("spread", spread, "unlike", any(apart))
 
 def launch(*command: str) -> str:
     both = [LAUNCH, "-n", "2", "--backend", "ring", "--", *command]
-    found = subprocess.run(both, capture_output=True, text=True, timeout=120)
+    project = os.environ | {"PYTHONPATH": str(Path(nanoasr.__file__).parents[1])}
+    found = subprocess.run(both, capture_output=True, text=True, timeout=120, env=project)
     assert found.returncode == 0, found.stderr
     return found.stdout + found.stderr
 

@@ -70,7 +70,7 @@ def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
                 preset(next(iter(offered.values()))), headers=list(COLUMNS), datatype=list(KINDS), type="array",
                 column_count=len(COLUMNS), label="Settings, one a row: edit them", interactive=True,
                 elem_id="settings", max_height=330, buttons=[],
-                column_widths=["100px", "106px", "60px", "60px", "100px", "82px", "80px", "82px", "82px", "104px"],
+                column_widths=["92px", "108px", "62px", "62px", "98px", "82px", "78px", "88px", "88px", "100px"],
             )  # fmt: skip
             repeats = gr.Slider(
                 1, MOST_REPEATS, 3, step=1, label="Repeats",

@@ -112,6 +112,7 @@ table.plain th { font-weight: 600; white-space: nowrap; }
 #live-segments .time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 #live-figures .figures div { min-width: 7rem; flex: 1; }
 #compare-status { min-height: 2.6rem; }
+#settings th * { font-family: var(--font) !important; font-size: .74rem !important; letter-spacing: 0; }
 table.compared .said { width: 60%; line-height: 1.7; }
 table.compared .model { display: block; }
 #compare-summary td { white-space: nowrap; padding-right: 1.2rem; }

@@ -95,10 +95,10 @@ def _output(args: argparse.Namespace) -> Output:
 
 def _options(args: argparse.Namespace) -> dict:
     """The arguments of `transcribe_batch`; OptionError for those that cannot be."""
-    from .decode.prompt import clean_hotwords
+    from .decode.prompt import clean_hotwords, split_hotwords
     from .decode.sampling import Sampling
 
-    hotwords = [word for entry in args.hotwords for word in entry.replace("，", ",").split(",")]
+    hotwords = [word for entry in args.hotwords for word in split_hotwords(entry)]
     if args.hotwords_file:
         try:
             with args.hotwords_file.open(encoding="utf-8-sig") as file:
@@ -124,6 +124,7 @@ def _options(args: argparse.Namespace) -> dict:
 
 
 def _live(args: argparse.Namespace) -> int:
+    from .decode.prompt import split_hotwords
     from .live import Screen, check_target, from_file, from_microphone, listen
     from .recognizer import load
     from .stream import LiveOptions, Update
@@ -133,7 +134,7 @@ def _live(args: argparse.Namespace) -> int:
     check_target(args.save)
     options = LiveOptions(interval=args.interval, realtime=args.realtime or not args.file)
     asr = load(args.model, quantize=args.quantize, dtype=args.dtype)
-    hotwords = [word for entry in args.hotwords for word in entry.replace("，", ",").split(",") if word.strip()]
+    hotwords = [word for entry in args.hotwords for word in split_hotwords(entry)]
     late: list[float] = []
     screen = Screen(sys.stdout)
 

@@ -1,5 +1,6 @@
 """The words that the LLM reads around the audio, exactly as FunASR writes them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -78,6 +79,11 @@ def find_language(wish: str | None, known: Sequence[Language] = LANGUAGES) -> La
             return language
     listed = ", ".join(f"{language.code} ({language.name})" for language in known)
     raise OptionError(f"language {wish!r} is not one this checkpoint knows: {listed}; None leaves it to the model")
+
+
+def split_hotwords(text: str | None) -> list[str]:
+    """The words of a text that has commas, of either width, or ends of lines between them."""
+    return [word.strip() for word in re.split(r"[,，\r\n]", text or "") if word.strip()]
 
 
 def clean_hotwords(hotwords: Sequence[str] | None) -> tuple[str, ...]:

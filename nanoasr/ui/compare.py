@@ -1,6 +1,5 @@
 """The Compare tab: recordings under several settings, side by side."""
 
-import logging
 import queue
 import re
 import secrets
@@ -13,11 +12,11 @@ import gradio as gr
 
 from .. import plots
 from ..compare import Result, Setting, compare, summarize, to_csv
-from ..errors import NanoASRError
 from ..recognizer import Recognizer
 from . import compared, html
 from .jobs import Stops, Turns
 from .models import SharedModel
+from .problems import as_answer, as_status
 from .recordings import SUFFIXES, licences, shipped
 from .repeating import repeating
 from .settings import (
@@ -36,7 +35,6 @@ from .settings import (
 
 _IN_LINE = 24
 _REFERENCE = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)  # in the table of the examples
-log = logging.getLogger(__name__)
 
 
 def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
@@ -118,11 +116,8 @@ def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
                 }  # fmt: skip
             else:
                 yield {status: outcome}
-        except NanoASRError as error:
-            yield {status: html.message(str(error), "error")}
-        except Exception:
-            log.exception("a comparison failed")
-            yield {status: html.message("Something went wrong here; the server's log says what.", "error")}
+        except Exception as error:
+            yield {status: as_status(error, "a comparison failed")}
         finally:
             job.set()
             stops.end(visitor, job)
@@ -175,11 +170,8 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, can_load, fil
                 "results": [_json(result) for result in found],
                 "summary": [asdict(summary) for summary in summarize(found)],
             }  # fmt: skip
-        except NanoASRError as error:
-            raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
-            log.exception("a comparison failed")
-            raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
+            raise as_answer(error, "a comparison failed") from error
 
     first = [dict(zip(COLUMNS, row, strict=True)) for row in preset(next(iter(PRESETS.values())))]
     settings, answer = gr.JSON(first, visible=False), gr.JSON(visible=False)

@@ -1,6 +1,5 @@
 """The Inside tab: one recording followed through the network, stage by stage."""
 
-import logging
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from ..recognizer import Inspection, Recognizer
 from ..results import Token
 from . import html
 from .models import SharedModel
+from .problems import as_answer, as_status
 from .recordings import excerpt, offer_examples
 from .repeating import repeating
 
@@ -35,7 +35,6 @@ _WHAT = {
     "suffix_ids": "ids of the prompt after it",
     "first_logits": "a score for every token to be the first of the text",
 }
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,8 @@ def build(model: SharedModel) -> gr.Audio:
                 **text.knobs(recognizer.text_layers, config.llm.num_attention_heads),
                 **draw_frames(kept, -1, _ALL_HEADS), **draw_text(kept, -1, _ALL_HEADS),
             }  # fmt: skip
-        except NanoASRError as error:
-            yield {status: html.message(str(error), "error")}
-        except Exception:
-            log.exception("an inspection failed")
-            yield {status: html.message("Something went wrong here; the server's log says what.", "error")}
+        except Exception as error:
+            yield {status: as_status(error, "an inspection failed")}
 
     def draw_frames(kept: _Seen, layer: float, head: int) -> dict:
         weights = _same_model(kept).attention(kept.x, round(layer))
@@ -151,11 +147,8 @@ def build(model: SharedModel) -> gr.Audio:
         def handler(kept: _Seen, layer: float, head: int) -> dict:
             try:
                 return draw(kept, layer, head)
-            except NanoASRError as error:
-                return {status: html.message(str(error), "error")}
-            except Exception:
-                log.exception("drawing attention failed")
-                return {status: html.message("Something went wrong here; the server's log says what.", "error")}
+            except Exception as error:
+                return {status: as_status(error, "drawing attention failed")}
 
         return handler
 
@@ -201,11 +194,8 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number) -> None:
                 "attention": _rows(recognizer.attention(x, round(layer)), head),
                 "text_attention": _rows(text.audio, text_head),
             }
-        except NanoASRError as error:
-            raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
-            log.exception("an inspection failed")
-            raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
+            raise as_answer(error, "an inspection failed") from error
 
     names = ("Layer of the encoder", "Its head", "Layer of the language model", "Its head")
     knobs = [gr.Number(-1, precision=0, label=name, visible=False) for name in names]

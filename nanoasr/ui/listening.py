@@ -1,6 +1,5 @@
 """One visitor's microphone: sound comes in pieces, and what is known of it can be asked for at any time."""
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -13,11 +12,11 @@ from ..recognizer import Recognizer
 from ..results import Segment, Transcript, join_texts
 from ..stream import Latency, LiveOptions, LiveSession, Update
 from ..word_times import WordTime, WordTimes
+from .problems import told
 
 _GONE_AFTER = 30.0  # seconds without sound: a microphone that is on sends some all the time
 _MOST_EARLY = 16  # pieces that may overtake another
 _UNDER_WAY = 2.0  # seconds that a piece which others overtook is waited for
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,8 @@ class Listening:
         except NanoASRError as error:
             if not self._closed:
                 self._tell(problem=str(error))
-        except Exception:
-            log.exception("listening failed")
-            self._tell(problem="Something went wrong here; the server's log says what.")
+        except Exception as error:
+            self._tell(problem=told(error, "listening failed"))
         finally:
             if self._session:
                 self._session.close()

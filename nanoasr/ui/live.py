@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from .. import plots
+from ..decode.prompt import split_hotwords
 from ..errors import AudioError, NanoASRError
 from ..results import Segment, Transcript, join_texts, write_all
 from . import html, microphone
@@ -59,8 +60,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
         return {start: gr.Button(interactive=not on), stop: gr.Button(interactive=on), clock: gr.Timer(active=on)}
 
     def begin(request: gr.Request, problem: str, language: str, hotwords: str, itn: bool) -> dict:
-        words = (hotwords or "").replace("\n", ",").replace("，", ",").split(",")
-        options = {"language": language, "hotwords": words, "itn": bool(itn)}
+        options = {"language": language, "hotwords": split_hotwords(hotwords), "itn": bool(itn)}
         try:
             if problem:
                 raise AudioError(problem)

@@ -1,19 +1,19 @@
 """`/live` for programs: a recording heard as a microphone would give it, and what is known of its text meanwhile."""
 
 import json
-import logging
 from collections.abc import Iterator
 
 import gradio as gr
 
 from ..audio import SAMPLE_RATE, read_blocks
-from ..errors import AudioError, NanoASRError
+from ..decode.prompt import split_hotwords
+from ..errors import AudioError
 from ..stream import Update
 from .models import SharedModel
+from .problems import as_answer
 
 _AT_ONCE = 4
 _BLOCK = 0.5  # seconds between two guesses
-log = logging.getLogger(__name__)
 
 
 def build(model: SharedModel, max_seconds: float) -> None:
@@ -28,7 +28,7 @@ def build(model: SharedModel, max_seconds: float) -> None:
         try:
             if not audio:
                 raise AudioError("There is no recording in the request.")
-            words = (hotwords or "").replace("\n", ",").replace("，", ",").split(",")
+            words = split_hotwords(hotwords)
             heard, known = 0, {"committed": "", "tentative": "", "segments": []}
             with model.get().stream(language=language, hotwords=words, itn=bool(itn)) as session:
                 for block in read_blocks(audio, seconds=_BLOCK, max_seconds=max_seconds):
@@ -39,11 +39,8 @@ def build(model: SharedModel, max_seconds: float) -> None:
                     yield known | {"seconds": heard / SAMPLE_RATE}  # without news too: so that a lost client is noticed
                     known["segments"] = []
                 yield json.loads(session.finish().to_json())
-        except NanoASRError as error:
-            raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
-            log.exception("live listening failed")
-            raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
+            raise as_answer(error, "live listening failed") from error
 
     audio = gr.Audio(type="filepath", visible=False)
     language, hotwords = gr.Textbox("auto", visible=False), gr.Textbox("", max_length=4000, visible=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
 from ..compare import Setting
+from ..decode.prompt import split_hotwords
 from ..decode.sampling import Sampling
 from ..errors import AudioError, OptionError
 
@@ -114,7 +115,7 @@ def _setting(number: int, row: Sequence, can_load: bool) -> Setting:
         return Setting(
             str(name)[:60] or f"row {number}", Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
             quantize or None, chunk, str(language) or None,
-            tuple(word.strip() for word in str(hotwords).replace("，", ",").split(",") if word.strip()),
+            tuple(split_hotwords(str(hotwords))),
             str(figures).strip().lower() not in ("false", "0", "no"), str(checkpoint).strip()[:500] or None,
         )  # fmt: skip
     except OptionError as error:

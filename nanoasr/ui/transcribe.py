@@ -1,7 +1,6 @@
 """The Transcribe tab: a recording in, text as it is written, and under it everything that can be seen of it."""
 
 import json
-import logging
 import secrets
 import threading
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from .. import plots
+from ..decode.prompt import split_hotwords
 from ..decode.sampling import Sampling
 from ..errors import AudioError, NanoASRError
 from ..results import Transcript, write_all
@@ -18,6 +18,7 @@ from ..vad import SILENCE
 from . import html
 from .jobs import Stops, Turns, Update, transcribe_in_turn
 from .models import SharedModel
+from .problems import as_answer, as_status
 from .recordings import licences, offer_examples, shipped, stated_seconds
 from .repeating import repeating
 
@@ -26,7 +27,6 @@ _FORMATS = ("txt", "srt", "vtt", "json")
 _IN_LINE = 48  # visitors whose place is shown; more wait in Gradio's queue before
 _AT_ONCE = 4  # long recordings, and as many short ones, that take turns on the model, segment by segment
 _DEFAULTS = Sampling()
-log = logging.getLogger(__name__)
 
 
 def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown]:
@@ -102,11 +102,8 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
             }  # fmt: skip
             heard = plots.sound(path, found.duration)
             yield {timeline: plots.timeline(heard, found), status: _outcome(found, heard, update.stopped)}
-        except NanoASRError as error:
-            yield {status: html.message(str(error), "error")}
-        except Exception:
-            log.exception("a transcription failed")
-            yield {status: html.message("Something went wrong here; the server's log says what.", "error")}
+        except Exception as error:
+            yield {status: as_status(error, "a transcription failed")}
         finally:
             job.set()
             stops.end(visitor, job)
@@ -175,9 +172,8 @@ def _options(language: str | None, hotwords: str | None, itn: bool, timestamps: 
     values = dict(zip(_KNOBS, knobs, strict=True))
     for name in ("top_k", "no_repeat_ngram", "max_tokens"):
         values[name] = round(values[name])
-    words = [word for line in (hotwords or "").splitlines() for word in line.replace("，", ",").split(",")]
     return {
-        "language": language, "hotwords": words, "itn": bool(itn), "timestamps": bool(timestamps),
+        "language": language, "hotwords": split_hotwords(hotwords), "itn": bool(itn), "timestamps": bool(timestamps),
         "sampling": Sampling(**values),
     }  # fmt: skip
 
@@ -199,11 +195,8 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, inputs: list)
             for update in transcribe_in_turn(turns, model.get(), audio, length, stop, **options):
                 done = update.transcript
                 yield json.loads(done.to_json()) if done else {"text": update.text, "seconds": update.seconds_done}
-        except NanoASRError as error:
-            raise gr.Error(str(error), print_exception=False) from error
         except Exception as error:
-            log.exception("a transcription failed")
-            raise gr.Error("Something went wrong here; the server's log says what.", print_exception=False) from error
+            raise as_answer(error, "a transcription failed") from error
 
     answer = gr.JSON(visible=False)
     gr.Button(visible=False).click(

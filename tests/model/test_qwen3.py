@@ -168,10 +168,16 @@ def differs(a: mx.array, b: mx.array) -> float:
     return (mx.abs(a - b).max() / mx.abs(b).max()).item()
 
 
-def test_single_steps_follow_a_change_of_the_layers_kind():
+def changeable() -> Qwen3:
+    """A decoder of the test's own."""
     mx.random.seed(3)
     llm = Qwen3(SMALL.llm)
     llm.eval()
+    return llm
+
+
+def test_single_steps_follow_a_change_of_the_layers_kind():
+    llm = changeable()
     x = embeddings(2)[:, :9]
     assert differs(step_by_step(llm, x), llm(x)) < 1e-5
     plain = llm(x)
@@ -181,9 +187,7 @@ def test_single_steps_follow_a_change_of_the_layers_kind():
 
 
 def test_single_steps_go_through_layers_that_are_quantized_unlike_each_other():
-    mx.random.seed(3)
-    llm = Qwen3(SMALL.llm)
-    llm.eval()
+    llm = changeable()
     x = embeddings(2)[:, :9]
     for layer, bits in zip(llm.model.layers, (4, 8), strict=False):
         nn.quantize(layer, group_size=32, bits=bits, class_predicate=lambda path, part: path.endswith("o_proj"))
@@ -191,9 +195,7 @@ def test_single_steps_go_through_layers_that_are_quantized_unlike_each_other():
 
 
 def test_single_steps_see_weights_that_were_changed_after_others():
-    mx.random.seed(3)
-    llm = Qwen3(SMALL.llm)
-    llm.eval()
+    llm = changeable()
     x = embeddings(1)[:, :5]
     step_by_step(llm, x)
     llm.update(tree_map(lambda weight: weight * 1.5, llm.parameters()))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from . import kernels
 from .config import LLMConfig
 
 
@@ -18,7 +19,7 @@ class Qwen3(nn.Module):
         self.model = Stack(config)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self._step: Step | None = None
+        self._steps: dict[bool, Step] = {}
 
     def embed(self, ids: mx.array) -> mx.array:
         return self.model.embed_tokens(ids)
@@ -26,7 +27,7 @@ class Qwen3(nn.Module):
     def __call__(self, x: mx.array, cache: "Cache | None" = None) -> mx.array:
         cache = cache or Cache(self.config)
         mask, offset = cache.mask(x.shape[1]), cache.rope_offset()
-        step = self._find_step() if x.shape[1] == 1 and not self.training else None
+        step = self._find_step(alone=x.shape[0] == 1) if x.shape[1] == 1 and not self.training else None
         if step:
             x = step(x, self.model.layers, mask, offset, cache)
         else:
@@ -35,13 +36,14 @@ class Qwen3(nn.Module):
         cache.length += x.shape[1]
         return self.model.norm(x)
 
-    def _find_step(self) -> "Step | None":
+    def _find_step(self, alone: bool) -> "Step | None":
         """What takes single tokens through the layers, as they are made now; None where one is unlike another."""
         layers = self.model.layers
-        if self._step is None or self._step.make != layers[0].make:
-            alike = all(layer.make == layers[0].make for layer in layers)
-            self._step = Step(layers[0]) if alike else None
-        return self._step
+        if alone not in self._steps or self._steps[alone].make != layers[0].make:
+            if any(layer.make != layers[0].make for layer in layers):
+                return None
+            self._steps[alone] = Step(layers[0], alone)
+        return self._steps[alone]
 
     def logits(self, states: mx.array) -> mx.array:
         if self.config.tie_word_embeddings:
@@ -175,22 +177,24 @@ class Step:
     """Takes one token of each row through all layers, with little left to do for Python.
 
     A step's time goes into launching its many small operations. What lies between the attentions of two layers is
-    therefore compiled: one function for all layers, to which their weights are arguments.
+    therefore compiled: one function for all layers, to which their weights are arguments. A single row (`alone`)
+    has kernels of its own on some devices.
     """
 
-    def __init__(self, layer: Layer):
+    def __init__(self, layer: Layer, alone: bool):
         self.make = layer.make
         one, other = _twin(layer), _twin(layer)
+        way = kernels if alone and kernels.fit(layer) else Layer
 
         def enter(x, weights, qk_scale, offset):
-            return _filled(one, weights).before_attention(x, qk_scale, offset)
+            return way.before_attention(_filled(one, weights), x, qk_scale, offset)
 
         def cross(x, mixed, weights, next_weights, qk_scale, offset):
-            x = _filled(one, weights).after_attention(x, mixed)
-            return x, *_filled(other, next_weights).before_attention(x, qk_scale, offset)
+            x = way.after_attention(_filled(one, weights), x, mixed)
+            return x, *way.before_attention(_filled(other, next_weights), x, qk_scale, offset)
 
         def leave(x, mixed, weights):
-            return _filled(one, weights).after_attention(x, mixed)
+            return way.after_attention(_filled(one, weights), x, mixed)
 
         self._enter, self._cross, self._leave = mx.compile(enter), mx.compile(cross), mx.compile(leave)
 

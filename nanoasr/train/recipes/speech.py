@@ -2,7 +2,7 @@
 
     python speech.py kokoro LINES OUT --packages FOLDER [--part 0/1] [--minutes 8] [--seed 1] [--compile]
     python speech.py robots LINES OUT --programs FOLDER [--workers 12] [--hours 30] [--minutes 8] [--seed 1]
-    python speech.py unpack REAL.zip OUT [--seed 1]
+    python speech.py unpack ZIP... OUT [--seed 1]
     python speech.py report OUT
 
 LINES holds {"spoken", "text", "phonemes", "kind"} a line, drawn in an order that the seed sets, each at most once. OUT
@@ -179,21 +179,22 @@ def _speak(job: tuple[dict, str]) -> tuple[dict, str, np.ndarray]:
 
 
 def unpack(args) -> None:
-    """Every clip of real.py's zip, and digits of one speaker joined to strings."""
+    """Every clip of real.py's zips, and digits of one speaker joined to strings. Shards are named after their zip."""
     import soundfile as sf
 
-    rng, shards, digits = random.Random(args.seed), Shards(args.out, f"real-{args.seed}"), {}
-    with zipfile.ZipFile(args.archive) as archive:
-        for row in map(json.loads, archive.read("manifest.jsonl").decode().splitlines()):
-            audio = sf.read(io.BytesIO(archive.read(row["audio"])), dtype="float32")[0]
-            shards.add(audio, row, row["kind"], row["voice"])
-            if row["kind"] == "digits":
-                digits.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
-    for voice, clips in digits.items():
-        for _ in range(400):
-            audio, words = joined([rng.choice(clips) for _ in range(rng.randint(2, 9))], rng)
-            shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", voice, words)
-    shards.flush()
+    for path in args.archives:
+        rng, shards, digits = random.Random(args.seed), Shards(args.out, f"{path.stem}-{args.seed}"), {}
+        with zipfile.ZipFile(path) as archive:
+            for row in map(json.loads, archive.read("manifest.jsonl").decode().splitlines()):
+                audio = sf.read(io.BytesIO(archive.read(row["audio"])), dtype="float32")[0]
+                shards.add(audio, row, row["kind"], row["voice"])
+                if row["kind"] == "digits":
+                    digits.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
+        for voice, clips in digits.items():
+            for _ in range(400):
+                audio, words = joined([rng.choice(clips) for _ in range(rng.randint(2, 9))], rng)
+                shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", voice, words)
+        shards.flush()
 
 
 def report(args) -> None:
@@ -236,7 +237,7 @@ def main() -> None:
             job.add_argument("--workers", type=int, default=12)
             job.add_argument("--hours", type=float, default=30)
     job = jobs.add_parser("unpack")
-    job.add_argument("archive", type=Path)
+    job.add_argument("archives", type=Path, nargs="+")
     job.add_argument("out", type=Path)
     job.add_argument("--seed", type=int, default=1)
     jobs.add_parser("report").add_argument("out", type=Path)

@@ -33,6 +33,8 @@ SPOKEN_AS = {
     "&": "and",
     "%": " percent",
 }
+# The same for normalized words of the games' lines, and what they have of acronyms.
+SAID_AS = {"mr": "mister", "mrs": "missus", "dr": "doctor", "vs": "versus", "id": "i d", "hq": "h q", "vhs": "v h s"}
 
 
 def normalize(spoken: str) -> str | None:
@@ -51,13 +53,22 @@ def normalize(spoken: str) -> str | None:
     return text if re.fullmatch(r"[a-z' ]+", text) else None
 
 
+def with_numbers(line: str) -> str:
+    """Numbers below a thousand in words."""
+    return re.sub(r"\b\d{1,3}\b(?![.,]\d)", lambda m: cardinal(int(m[0])), line)
+
+
+def words_said(line: str) -> str | None:
+    """The words of a line as an actor says it, numbers and titles written out, or None where that is not sure."""
+    return " ".join(SAID_AS.get(word, word) for word in (normalize(with_numbers(line)) or "").split()) or None
+
+
 def readable(line: str) -> str | None:
     """A line of running text as a synthesizer should get it, or None."""
     for short, full in SPOKEN_AS.items():
         line = line.replace(short, full)
     line = re.sub(r"\s*\([^)]*\)", "", line).replace("`", "'").replace(" - ", ", ").replace("--", ", ")
-    line = re.sub(r"\b(\d{1,3})\b(?![.,]\d|th|st|nd|rd)", lambda m: cardinal(int(m[1])), line)
-    line = " ".join(line.split()).strip(" ;:,'\"")
+    line = " ".join(with_numbers(line).split()).strip(" ;:,'\"")
     if re.search(r"[A-Z]{2}|\b[A-Za-z]\.|[\d/<>=_\[\]{}|@#$*+~^\\]|\b[b-hj-z]\b(?!')", line):
         return None
     return line if line and line.isascii() and normalize(line) else None

@@ -48,6 +48,7 @@ class LiveSession:
         sample_rate: int = SAMPLE_RATE,
         on_update: Callable[[Update], None] | None = None,
     ):
+        backend.bound_heap()
         self.sample_rate = sample_rate
         self.options = options
         self._on_update = on_update

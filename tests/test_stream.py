@@ -1,9 +1,12 @@
 """Live sessions, on the bundled checkpoint (its real words) and on the parity network (its random ones)."""
 
+import os
+import sys
 import threading
 import time
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from places import HERE, PARITY
 
 import nanoasr
+from nanoasr import backend
 from nanoasr.audio import load_audio
 from nanoasr.errors import AudioError, OptionError
 from nanoasr.stream import LiveOptions
@@ -216,6 +220,21 @@ def test_an_hour_of_silence_brings_nothing_and_keeps_nothing(asr):
     assert session.latency.passes == 0
     transcript = session.finish()
     assert (transcript.text, transcript.segments, transcript.duration) == ("", (), 3600.0)
+
+
+def resident_megabytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not backend.on_cpu, reason="about malloc, where MLX's arrays are in it")
+def test_large_arrays_are_given_back_as_they_are_freed(asr):
+    with asr.stream():
+        for megabytes in (2, 8, 16, 30):  # malloc would keep the next after each
+            for _ in range(2):
+                array = np.ones(megabytes * 2**17)
+                held = resident_megabytes()
+                del array
+                assert held - resident_megabytes() > 0.9 * megabytes
 
 
 def test_no_speech_is_lost_or_said_twice_over_many_segments(asr, number):

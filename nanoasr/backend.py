@@ -107,19 +107,13 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def bound_heap() -> None:
-    """Have large arrays given back to the system as they are freed, for work that goes on for hours.
+def give_back_memory() -> None:
+    """Return what is free in the heap to the system; for work that goes on for hours.
 
-    On a Linux CPU MLX's arrays come from malloc. With every large one that is freed, glibc takes larger ones from its
-    heap, where those of ever other lengths leave gaps. This keeps its limits where they begin, for the whole process
-    and from now on; a batch of eight then takes about a seventh longer.
+    On a Linux CPU MLX's arrays come from malloc, and glibc keeps the gaps that those of ever other lengths leave.
     """
-    if on_cpu and sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        for limit in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(limit, 128 * 1024)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+    if on_cpu and sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 # MLX streams belong to threads (since 0.31.2): an array left lazy on one thread cannot be evaluated on

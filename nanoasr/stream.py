@@ -48,7 +48,6 @@ class LiveSession:
         sample_rate: int = SAMPLE_RATE,
         on_update: Callable[[Update], None] | None = None,
     ):
-        backend.bound_heap()
         self.sample_rate = sample_rate
         self.options = options
         self._on_update = on_update
@@ -216,6 +215,7 @@ class LiveSession:
         found = backend.run(self._guesser.finish, samples, span.start, self._count, segment.ids)
         self._count += 1
         self._open = None
+        backend.give_back_memory()
         if found is None:
             return None
         self._count_in(found.made)

@@ -115,3 +115,11 @@ def test_hotwords_that_were_said_change_what_is_written_and_do_no_harm(asr):
     biased = [asr.transcribe(SPEECH / name, hotwords=words).text for name, words in HOTWORDS.items()]
     assert plain != biased or plain == said
     assert word_error_rate(said, biased) <= word_error_rate(said, plain) + 5
+
+
+def test_a_hotword_brings_the_word_that_was_half_heard_and_no_other(asr):
+    file = SPEECH / "librivox-0870.wav"  # "... had then leisure to consider ..."
+    plain = asr.transcribe(file).text.split()
+    assert "leisure" not in plain
+    assert "leisure" in asr.transcribe(file, hotwords=["leisure"]).text.split()
+    assert "telescope" not in asr.transcribe(file, hotwords=["telescope"]).text.split()

@@ -11,6 +11,7 @@ import shutil
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from ctypes.util import find_library
@@ -52,6 +53,7 @@ def _load_blas() -> tuple[str | None, str | None]:
 # float32 means float32: without this, CUDA rounds its products to 10 bits of mantissa.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
 blas_path, _blas_warning = _load_blas()
+_came_late = "mlx.core" in sys.modules
 
 import mlx.core as mx  # noqa: E402 (the BLAS comes first)
 
@@ -64,6 +66,8 @@ def _choose_device() -> None:
 
 _choose_device()
 on_cpu = mx.default_device().type == mx.cpu
+if on_cpu and _came_late and _blas_warning:
+    warnings.warn(_blas_warning, RuntimeWarning, stacklevel=2)
 if on_cpu and not (sys.platform == "darwin" or shutil.which("g++")):
     mx.disable_compile()  # on a Linux CPU mx.compile calls g++ at run time; without one it fails
 

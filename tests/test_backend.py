@@ -70,6 +70,15 @@ def test_the_blas_can_be_switched_off_or_be_missing():
     assert "import nanoasr first" in in_a_new_process("import mlx.core; " + said, NANOASR_BLAS="")
 
 
+@pytest.mark.skipif(sys.platform != "linux" or not backend.on_cpu, reason="elsewhere the order makes no difference")
+def test_importing_mlx_first_is_warned_of():
+    warned = (
+        "import warnings; warnings.simplefilter('error')\ntry: import nanoasr\nexcept RuntimeWarning as w: print(w)"
+    )
+    assert "import nanoasr first" in in_a_new_process("import mlx.core\n" + warned, NANOASR_BLAS="")
+    assert in_a_new_process(warned, NANOASR_BLAS="") == ""
+
+
 def test_importing_nanoasr_is_quick():
     def seconds() -> float:
         start = time.perf_counter()

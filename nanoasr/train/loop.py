@@ -85,10 +85,10 @@ class _Training:
         sources = [(source, read_manifest(source.manifest)) for source in config.train]
         utterances = [u for _, lines in sources for u in lines]
         if not self.leads:
-            self.longest(0)  # the first may have to write the tokenizer that all read
+            self.meet()  # the first may have to write the tokenizer that all read
         self.start = start_network(config, utterances)
         if self.leads:
-            self.longest(0)
+            self.meet()
         self.model = self.start.model
         self.data, self.pool = self._load(sources)
         self.prompts = self._make_prompts(self.data)
@@ -121,6 +121,10 @@ class _Training:
         """Show a line, above the progress bar if there is one."""
         if self.leads:
             tqdm.write(line)
+
+    def meet(self) -> None:
+        """Wait until all processes are here."""
+        self.longest(0)
 
     def longest(self, seconds: float) -> float:
         """The most that any of the processes says; they wait for each other here."""

@@ -33,7 +33,7 @@ def _load_blas() -> tuple[str | None, str | None]:
     wish = os.environ.get("NANOASR_BLAS", "")
     if sys.platform != "linux" or wish == "off":
         return None, None
-    if "mlx.core" in sys.modules:
+    if _came_late:
         return None, "mlx was imported before nanoasr, so it keeps its slow BLAS: import nanoasr first"
     for path in [wish] if wish else _blas_candidates():
         try:
@@ -52,8 +52,8 @@ def _load_blas() -> tuple[str | None, str | None]:
 
 # float32 means float32: without this, CUDA rounds its products to 10 bits of mantissa.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")
-blas_path, _blas_warning = _load_blas()
 _came_late = "mlx.core" in sys.modules
+blas_path, _blas_warning = _load_blas()
 
 import mlx.core as mx  # noqa: E402 (the BLAS comes first)
 

@@ -72,12 +72,7 @@ class Subject:
 
 def bench(plan: Plan, subject: Subject, say: Callable[[str], None] = lambda line: None) -> Report:
     """Measure everything; `say` is told what comes next. This takes minutes at full size on a CPU."""
-    if plan.against:
-        from .peers import check_installed
-
-        check_installed(plan.against)  # now, not after all the work
-    say("loading")
-    asr = Recognizer(backend.run(subject.load))
+    asr = prepare(plan, subject, say)
     rows: list[Row] = []
     for seconds in plan.seconds:
         for batch in plan.batches:
@@ -89,6 +84,16 @@ def bench(plan: Plan, subject: Subject, say: Callable[[str], None] = lambda line
         flows.append(_measure_flow(asr, vad, plan))
     contests, notes = _compete(asr, subject, plan, say) if plan.against else ([], [])
     return make_report(asr, plan, rows, flows, contests, notes)
+
+
+def prepare(plan: Plan, subject: Subject, say: Callable[[str], None]) -> Recognizer:
+    """Load what is to be measured, once it is sure that the other package is there."""
+    if plan.against:
+        from .peers import check_installed
+
+        check_installed(plan.against)
+    say("loading")
+    return Recognizer(backend.run(subject.load))
 
 
 def make_report(

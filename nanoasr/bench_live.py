@@ -12,7 +12,7 @@ import numpy as np
 
 from . import backend
 from .audio import SAMPLE_RATE
-from .bench import Plan, Subject, Work, made_up_speech, make_report, take_turns
+from .bench import Plan, Subject, Work, made_up_speech, make_report, prepare, take_turns
 from .decode.prompt import build_prompt
 from .decode.sampling import Sampling
 from .errors import OptionError
@@ -29,12 +29,7 @@ def bench_live(plan: Plan, subject: Subject, say: Callable[[str], None] = lambda
     """Measure an update of an open segment of each length; of the plan, batches and recordings do not matter."""
     if plan.tokens <= _WRONG:
         raise OptionError(f"--tokens {plan.tokens}: a hypothesis of more than {_WRONG} is needed")
-    if plan.against:
-        from .peers import check_installed
-
-        check_installed(plan.against)
-    say("loading")
-    asr = Recognizer(backend.run(subject.load))
+    asr = prepare(plan, subject, say)
     rows: list[Row] = []
     contests: list[Contest] = []
     notes: list[str] = []

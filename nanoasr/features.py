@@ -69,8 +69,12 @@ def features(samples: mx.array, counts: mx.array | None = None, cmvn: "mx.array 
     `counts`: samples of each recording in a padded batch [B, N]; `cmvn`: what `read_cmvn` gave, if anything.
     """
     frames = None if counts is None else mx.maximum(1 + (counts - FRAME_LENGTH) // FRAME_SHIFT, 0)
-    x = lfr(filterbank(samples), frames)
-    return x if cmvn is None else (x + cmvn[0]) * cmvn[1]
+    return normalized(lfr(filterbank(samples), frames), cmvn)
+
+
+def normalized(lfr_frames: mx.array, cmvn: "mx.array | None") -> mx.array:
+    """LFR frames in the measure that the encoder was trained in: `cmvn` is what `read_cmvn` gave, if anything."""
+    return lfr_frames if cmvn is None else (lfr_frames + cmvn[0]) * cmvn[1]
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from .decode.batch import Decoded, encode
 from .decode.commit import Agreement
 from .decode.draft import generate_drafted
 from .decode.generate import Generated, Request
-from .features import FRAME_SHIFT, filterbank, frame_count, lfr
+from .features import FRAME_SHIFT, filterbank, frame_count, lfr, normalized
 from .pipeline import Wish, finished_segment, seed_for
 from .reader import Cut
 from .results import Segment, Timings
@@ -69,9 +69,7 @@ class Guesser:
         if self._cancelled():
             return None
         model, start = self._checkpoint.model, time.perf_counter()
-        x = lfr(segment.hear(samples))
-        if self._checkpoint.cmvn is not None:
-            x = (x + self._checkpoint.cmvn[0]) * self._checkpoint.cmvn[1]
+        x = normalized(lfr(segment.hear(samples)), self._checkpoint.cmvn)
         encoded = model.encode(x[None])
         tokens = model.adapt(encoded)[0, : model.audio_token_count(x.shape[0])]
         ctc = model.ctc_logprobs(encoded)[0] if self._wish.ctc_tokens and model.config.ctc else None

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 _WARPS = 8  # of a block; each computes one row of a product
 
-# A warp reads a row in pieces of 16 bytes, all of them at once. T, K (the row's length) and what else is written in
-# capitals stands in the kernels' templates.
-_ROWS = """
-constexpr int V = 16 / sizeof(T), PIECES = K / (32 * V);
-struct alignas(16) Piece { T at[V]; };
-const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = blockIdx.x * WARPS + warp;
-
+# T, K (a row's length) and what else is written in capitals stands in the kernels' templates.
+_SUM_OF_WARP = """
 auto sum_of_warp = [](float x) {
   for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffff, x, step);
   return x;
 };
+"""
+
+# A warp reads a row in pieces of 16 bytes, all of them at once.
+_ROWS = """
+constexpr int V = 16 / sizeof(T), PIECES = K / (32 * V);
+struct alignas(16) Piece { T at[V]; };
+const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = blockIdx.x * WARPS + warp;
 auto read = [&](Piece* pieces, int row) {
   const Piece* from = reinterpret_cast<const Piece*>(weight) + size_t(row) * (K / V);
   for (int p = 0; p < PIECES; p++) pieces[p] = from[p * 32 + lane];
@@ -85,7 +87,7 @@ if (head >= HEADS + KV_HEADS) {
 }
 float sum = 0;
 for (int i = lane; i < D; i += 32) sum += static_cast<float>(from[i]) * static_cast<float>(from[i]);
-for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffff, sum, step);
+sum = sum_of_warp(sum);
 const float scale = rsqrtf(sum / D + EPS);
 for (int i = lane; i < D / 2; i += 32) {
   const int j = i + D / 2;
@@ -165,4 +167,4 @@ def _launch(kernel, inputs: list[mx.array], template: list[tuple], rows: int) ->
 
 @cache
 def _kernel(name: str, inputs: tuple[str, ...], source: str):
-    return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=source)
+    return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=_SUM_OF_WARP + source)

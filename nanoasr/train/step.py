@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..features import FRAME_LENGTH, FRAME_SHIFT, LFR_SHIFT, filterbank, lfr
+from ..features import FRAME_LENGTH, FRAME_SHIFT, LFR_SHIFT, filterbank, lfr, normalized
 from ..model.ctc import log_softmax
 from ..model.nano import Nano
 from .augment import AugmentConfig, augment, change_speed, mask_filterbank
@@ -49,10 +49,7 @@ def features_of(
         sound_key, mask_key = mx.random.split(key)
         frames = filterbank(augment(samples, batch.lengths, sound_key, config))
         frames = mask_filterbank(frames, counts, mask_key, config)
-    features = lfr(frames, counts)
-    if cmvn is not None:
-        features = (features + cmvn[0]) * cmvn[1]
-    return features, (counts + LFR_SHIFT - 1) // LFR_SHIFT
+    return normalized(lfr(frames, counts), cmvn), (counts + LFR_SHIFT - 1) // LFR_SHIFT
 
 
 def losses(

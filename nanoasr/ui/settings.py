@@ -10,11 +10,12 @@ from ..decode.prompt import split_hotwords
 from ..decode.sampling import Sampling
 from ..errors import AudioError, OptionError
 
-COLUMNS = (
-    "name", "temperature", "top_k", "top_p", "checkpoint", "quantize", "chunk, s", "language", "hotwords", "figures",
-)  # fmt: skip
+_AS_LOADED = {
+    "name": "", "temperature": 0, "top_k": 0, "top_p": 1, "checkpoint": "", "quantize": "", "chunk, s": 15,
+    "language": "", "hotwords": "", "figures": True,
+}  # fmt: skip
+COLUMNS = tuple(_AS_LOADED)
 KINDS = ("str", "number", "number", "number", "str", "str", "number", "str", "str", "bool")
-_AS_LOADED = ["", 0, 0, 1, "", "", 15, "", "", True]
 PRESETS = {
     "Greedy against temperature": [("greedy", {}), *((f"T = {t}", {"temperature": t}) for t in (0.5, 1.0))],
     "Chunk lengths": [(f"{seconds} s", {"chunk, s": seconds}) for seconds in (5, 15, 30)],
@@ -42,8 +43,7 @@ class Wish:
 
 def preset(changes: list[tuple[str, dict]]) -> list[list]:
     """The rows of the table for one of the presets."""
-    usual = dict(zip(COLUMNS, _AS_LOADED, strict=True))
-    return [[(usual | {"name": name} | change)[column] for column in COLUMNS] for name, change in changes]
+    return [[(_AS_LOADED | {"name": name} | change)[column] for column in COLUMNS] for name, change in changes]
 
 
 def read_wish(paths: list[str] | None, references: str | None, settings: list[Setting], repeats: float) -> Wish:
@@ -73,8 +73,7 @@ def settings_of_objects(rows: object, can_load: bool) -> list[Setting]:
     unknown = sorted({str(name) for row in rows for name in row} - set(COLUMNS))
     if unknown:
         raise OptionError(f"settings: {unknown[0]!r:.80} is not one; there are {', '.join(COLUMNS)}")
-    usual = dict(zip(COLUMNS, _AS_LOADED, strict=True))
-    return settings_of_rows([[(usual | row)[name] for name in COLUMNS] for row in rows], can_load)
+    return settings_of_rows([[(_AS_LOADED | row)[name] for name in COLUMNS] for row in rows], can_load)
 
 
 def settings_of_rows(table: list[list], can_load: bool) -> list[Setting]:
@@ -102,7 +101,8 @@ def _read_text(path: str | None) -> str:
 
 
 def _setting(number: int, row: Sequence, can_load: bool) -> Setting:
-    cells = [usual if cell is None or cell == "" else cell for cell, usual in zip(row, _AS_LOADED, strict=True)]
+    given = zip(row, _AS_LOADED.values(), strict=True)
+    cells = [usual if cell is None or cell == "" else cell for cell, usual in given]
     name, temperature, top_k, top_p, checkpoint, quantize, chunk, language, hotwords, figures = cells
     try:
         temperature, top_k, top_p, chunk = float(temperature), int(float(top_k)), float(top_p), float(chunk)

@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 import pytest
+from nearness import differs
 
 from nanoasr import backend
 from nanoasr.model import kernels
@@ -22,11 +23,6 @@ def a_layer(dtype: mx.Dtype) -> Layer:
     return layer
 
 
-def differ(a: mx.array, b: mx.array) -> float:
-    a, b = a.astype(mx.float32), b.astype(mx.float32)
-    return (mx.abs(a - b).max() / mx.abs(b).max()).item()
-
-
 @on_cuda
 @pytest.mark.parametrize(("dtype", "most"), [(mx.float32, 1e-5), (mx.bfloat16, 0.02), (mx.float16, 0.005)])
 def test_they_compute_what_the_layer_computes(dtype, most):
@@ -41,8 +37,8 @@ def test_they_compute_what_the_layer_computes(dtype, most):
         strict=True,
     ):
         assert ours.shape == theirs.shape
-        assert differ(ours, theirs) < most
-    assert differ(kernels.after_attention(layer, x, mixed), layer.after_attention(x, mixed)) < most
+        assert differs(ours, theirs) < most
+    assert differs(kernels.after_attention(layer, x, mixed), layer.after_attention(x, mixed)) < most
 
 
 @on_cuda
@@ -60,7 +56,7 @@ def test_a_step_of_any_width_goes_on_as_one_pass_over_all_would(rows):
     x = 0.1 * mx.random.normal((rows, 6, CONFIG.hidden_size))
     cache = Cache(CONFIG)
     steps = [llm(x[:, :2], cache), *(llm(x[:, i : i + 1], cache) for i in range(2, 6))]
-    assert differ(mx.concatenate(steps, axis=1), llm(x)) < 1e-4
+    assert differs(mx.concatenate(steps, axis=1), llm(x)) < 1e-4
 
 
 def test_without_an_nvidia_gpu_they_are_not_used():

@@ -10,6 +10,7 @@ from checkpoints import SMALL, random_tensors, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx.utils import tree_map
+from nearness import differs
 
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.model.config import LLMConfig
@@ -162,10 +163,6 @@ def test_rows_come_and_go_and_each_goes_on_as_if_alone(llm, data):
 def step_by_step(llm: Qwen3, x: mx.array) -> mx.array:
     cache = Cache(llm.config)
     return mx.concatenate([llm(x[:, i : i + 1], cache) for i in range(x.shape[1])], axis=1)
-
-
-def differs(a: mx.array, b: mx.array) -> float:
-    return (mx.abs(a - b).max() / mx.abs(b).max()).item()
 
 
 def changeable() -> Qwen3:

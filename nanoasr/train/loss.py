@@ -1,6 +1,6 @@
 """What training minimises: CTC over the encoder's frames, cross entropy over the text."""
 
-from nanoasr import backend  # noqa: F401 (before mlx: it brings the BLAS)
+from . import kernels
 
 import mlx.core as mx  # isort: skip
 
@@ -68,6 +68,12 @@ def _likelihood_vjp(primals, cotangents, outputs):
 
 def _recursion(emissions: mx.array, may_skip: mx.array) -> mx.array:
     """Forward variables [R, T, S] of R independent rows; paths start in state 0 or 1."""
+    if kernels.usable():
+        return kernels.forward_variables(emissions, may_skip, _IMPOSSIBLE)
+    return _frame_by_frame(emissions, may_skip)
+
+
+def _frame_by_frame(emissions: mx.array, may_skip: mx.array) -> mx.array:
     rows, frames, states = emissions.shape
     start = (mx.arange(states) < 2)[None]
     skip = mx.where(may_skip, 0, _IMPOSSIBLE)

@@ -5,6 +5,7 @@ recording; shifted sums over the eleven taps are several times faster, forward a
 """
 
 from ..model.encoder import Encoder, Memory
+from . import kernels
 
 import mlx.core as mx  # isort: skip
 
@@ -40,8 +41,12 @@ def _depthwise_vjp(primals, cotangent, _output):
     return _correlate(cotangent, kernel[::-1]), (shifted * cotangent).sum(axis=(1, 2))
 
 
-@mx.compile
 def _correlate(v: mx.array, kernel: mx.array) -> mx.array:
+    return kernels.correlate(v, kernel) if kernels.usable() else _shifted_sums(v, kernel)
+
+
+@mx.compile
+def _shifted_sums(v: mx.array, kernel: mx.array) -> mx.array:
     taps, frames = kernel.shape[0], v.shape[1]
     padded = _pad(v, taps)
     # slices of one row: a plain index would be a gather, which is not fused with the rest

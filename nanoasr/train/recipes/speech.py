@@ -12,6 +12,7 @@ gets shards of 16 kHz samples, `<name>.npy`, and beside each a `<name>.jsonl` ma
 
 import argparse
 import io
+import itertools
 import json
 import multiprocessing
 import random
@@ -24,6 +25,7 @@ import numpy as np
 SAMPLE_RATE = 16000
 SHARD_SECONDS = 1800
 LONGEST = 20.0
+DIGIT_SPEEDS = 0.78, 0.88, 1.0, 1.14, 1.3
 
 
 class Shards:
@@ -70,6 +72,12 @@ def trimmed(audio: np.ndarray, margin: float = 0.15) -> np.ndarray | None:
     loud = np.flatnonzero(np.abs(audio) > 0.02 * peak)
     audio = audio[max(0, loud[0] - edge) : loud[-1] + edge]
     return np.round(audio * (min(1.0, 0.99 / peak) * 32767)).astype(np.int16) if len(audio) > 1600 else None
+
+
+def played(audio: np.ndarray, speed: float) -> np.ndarray:
+    """The samples of an int16 recording played faster or slower, so higher or lower too."""
+    at = np.arange(0, len(audio) - 1, speed)
+    return np.round(np.interp(at, np.arange(len(audio)), audio)).astype(np.int16)
 
 
 def joined(clips: list[tuple[np.ndarray, str]], rng: random.Random) -> tuple[np.ndarray, list]:
@@ -179,7 +187,8 @@ def _speak(job: tuple[dict, str]) -> tuple[dict, str, np.ndarray]:
 
 
 def unpack(args) -> None:
-    """Every clip of real.py's zips, and digits of one speaker joined to strings. Shards are named after their zip."""
+    """Every clip of real.py's zips, and digits of one speaker joined to strings, at several speeds: three speakers are
+    few, and a voice played faster is that of someone smaller. Shards are named after their zip."""
     import soundfile as sf
 
     for path in args.archives:
@@ -190,10 +199,11 @@ def unpack(args) -> None:
                 shards.add(audio, row, row["kind"], row["voice"])
                 if row["kind"] == "digits":
                     digits.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
-        for voice, clips in digits.items():
+        for voice, speed in itertools.product(digits, DIGIT_SPEEDS):
+            clips = [(played(audio, speed), text) for audio, text in digits[voice]]
             for _ in range(400):
                 audio, words = joined([rng.choice(clips) for _ in range(rng.randint(2, 9))], rng)
-                shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", voice, words)
+                shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", f"{voice} {speed}", words)
         shards.flush()
 
 

@@ -252,12 +252,15 @@ def test_zips_of_one_seed_are_unpacked_side_by_side(tmp_path):
         assert len(np.load(path)[start : start + length]) == length == pytest.approx(seconds * 16000, abs=400)
 
 
-def test_digits_are_joined_to_strings_that_one_speaker_says(tmp_path):
+def test_digits_are_joined_to_strings_that_one_speaker_says_at_one_speed(tmp_path):
     digits = [(tone(0.3, 200 * (k + 1)), word, voice) for voice in "ab" for k, word in enumerate(["one", "two"])]
     real.pack(tmp_path / "real.zip", {"digits": digits})
     speech.unpack(Namespace(archives=[tmp_path / "real.zip"], out=tmp_path, seed=1))
     rows = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.open()]
     strings = [row for row in rows if "words" in row]
-    assert {row["voice"] for row in strings} == {"a", "b"}
+    assert {row["voice"] for row in strings} == {f"{voice} {speed}" for voice in "ab" for speed in speech.DIGIT_SPEEDS}
+    for row in strings:
+        for _, start, end in row["words"]:
+            assert end - start == pytest.approx(0.3 / float(row["voice"].split()[1]), abs=0.01)
     assert all(row["text"] == " ".join(word for word, _, _ in row["words"]) for row in strings)
     assert all(0 < start < end < row["seconds"] for row in strings for _, start, end in row["words"])

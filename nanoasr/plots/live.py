@@ -50,8 +50,8 @@ def latency_chart(words: Sequence[WordTime], updates: Sequence[tuple[float, floa
         )  # fmt: skip
     figure.update_xaxes(title_text="time in the recording, s", range=[0, max(seconds, 1.0)])
     figure.update_yaxes(title_text="after the word's end, s")
-    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
-    return styled(figure, height=260).update_layout(showlegend=True, legend=legend, margin_t=30)
+    legend = {"orientation": "h", "x": 0, "y": 1.1, "yanchor": "bottom"}
+    return styled(figure, height=275).update_layout(showlegend=True, legend=legend, margin_t=45)
 
 
 def _interleaved(*rows: Sequence[float | None]) -> list[float | None]:

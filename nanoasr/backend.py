@@ -66,6 +66,7 @@ def _choose_device() -> None:
 
 _choose_device()
 on_cpu = mx.default_device().type == mx.cpu
+on_cuda = not on_cpu and mx.cuda.is_available()
 if on_cpu and _came_late and _blas_warning:
     warnings.warn(_blas_warning, RuntimeWarning, stacklevel=2)
 if on_cpu and not (sys.platform == "darwin" or shutil.which("g++")):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 import mlx.nn as nn
 
+from .. import backend
+
 if TYPE_CHECKING:
     from .qwen3 import Layer
 
@@ -102,7 +104,7 @@ for (int i = lane; i < D / 2; i += 32) {
 
 def fit(layer: "Layer") -> bool:
     """Whether these kernels can take a single token through such a layer on the device in use."""
-    if not (mx.cuda.is_available() and mx.default_device().type == mx.gpu):
+    if not backend.on_cuda:
         return False
     attention, mlp = layer.self_attn, layer.mlp
     parts = attention.qkv_proj, attention.o_proj, mlp.gate_up_proj, mlp.down_proj

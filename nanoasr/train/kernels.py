@@ -6,7 +6,7 @@ gradient it leaves what it compiled as it was written. Of these two, CTC's recur
 
 from functools import cache
 
-from .. import backend
+from .. import backend  # noqa: F401 (before mlx: it brings the BLAS)
 
 import mlx.core as mx  # isort: skip
 
@@ -46,11 +46,6 @@ for (int tap = 0; tap < taps; tap++) {
 }
 out[i] = static_cast<T>(sum);
 """
-
-
-def usable() -> bool:
-    """Whether the device in use runs these kernels."""
-    return not backend.on_cpu and mx.cuda.is_available()
 
 
 def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> mx.array:

@@ -1,5 +1,6 @@
 """What training minimises: CTC over the encoder's frames, cross entropy over the text."""
 
+from .. import backend
 from . import kernels
 
 import mlx.core as mx  # isort: skip
@@ -68,7 +69,7 @@ def _likelihood_vjp(primals, cotangents, outputs):
 
 def _recursion(emissions: mx.array, may_skip: mx.array) -> mx.array:
     """Forward variables [R, T, S] of R independent rows; paths start in state 0 or 1."""
-    if kernels.usable():
+    if backend.on_cuda:
         return kernels.forward_variables(emissions, may_skip, _IMPOSSIBLE)
     return _frame_by_frame(emissions, may_skip)
 

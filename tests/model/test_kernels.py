@@ -10,7 +10,7 @@ from nanoasr.model.config import LLMConfig
 from nanoasr.model.qwen3 import Cache, Layer, Qwen3
 
 CONFIG = LLMConfig(vocab_size=300, num_hidden_layers=2)
-on_cuda = pytest.mark.skipif(backend.on_cpu or not mx.cuda.is_available(), reason="no NVIDIA GPU")
+on_cuda = pytest.mark.skipif(not backend.on_cuda, reason="no NVIDIA GPU")
 
 
 def a_layer(dtype: mx.Dtype) -> Layer:

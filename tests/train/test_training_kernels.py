@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from nearness import differs
 
+from nanoasr import backend
 from nanoasr.train import kernels
 from nanoasr.train.loss import _IMPOSSIBLE, _frame_by_frame, ctc_loss
 from nanoasr.train.memory import _shifted_sums, depthwise
 
 import mlx.core as mx  # isort: skip
 
-on_cuda = pytest.mark.skipif(not kernels.usable(), reason="no NVIDIA GPU")
+on_cuda = pytest.mark.skipif(not backend.on_cuda, reason="no NVIDIA GPU")
 
 
 @on_cuda
@@ -38,7 +39,7 @@ def test_losses_and_gradients_are_the_same(monkeypatch):
 
     ours = mx.value_and_grad(losses)(logits)
     mx.eval(ours)
-    monkeypatch.setattr(kernels, "usable", lambda: False)
+    monkeypatch.setattr(backend, "on_cuda", False)
     theirs = mx.value_and_grad(losses)(logits)
     assert differs(ours[0], theirs[0]) < 1e-5
     assert differs(ours[1], theirs[1]) < 1e-3  # of logarithms near -200, whose last bits differ
@@ -55,6 +56,6 @@ def test_the_memory_is_the_same_and_so_is_its_gradient(dtype, most, monkeypatch)
     gradient = mx.grad(lambda v, kernel: (depthwise(v, kernel) * weights).sum(), argnums=(0, 1))
     ours = gradient(v, kernel)
     mx.eval(ours)
-    monkeypatch.setattr(kernels, "usable", lambda: False)
+    monkeypatch.setattr(backend, "on_cuda", False)
     for a, b in zip(ours, gradient(v, kernel), strict=True):
         assert differs(a, b) < most

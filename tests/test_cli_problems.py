@@ -51,6 +51,7 @@ def test_ctrl_c_leaves_finished_transcripts_whole(speech):
     process.stderr.close()
     written = sorted(os.listdir("texts"))
     assert 1 <= len(written) < len(names)
+    assert written == [f"{number:02}.json" for number in range(len(written))]
     assert all(nanoasr.Transcript.from_json(Path("texts", name)).text for name in written)
 
 

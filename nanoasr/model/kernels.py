@@ -123,8 +123,10 @@ def before_attention(
     attention = layer.self_attn
     qkv = _normed_product(x, layer.input_layernorm, attention.qkv_proj.weight)
     heads, kv_heads, dim = attention.heads, attention.kv_heads, attention.head_dim
-    source = _ROTATED.replace("EPS", f"{attention.q_norm.eps}f").replace("THETA", f"{float(attention.theta)}f")
-    qkv = _kernel("rotated", ("qkv", "q_norm", "k_norm", "offset"), source)(
+    source = _SUM_OF_WARP + _ROTATED.replace("EPS", f"{attention.q_norm.eps}f").replace(
+        "THETA", f"{float(attention.theta)}f"
+    )
+    qkv = cuda_kernel("rotated", ("qkv", "q_norm", "k_norm", "offset"), source)(
         inputs=[qkv, attention.q_norm.weight, attention.k_norm.weight, offset],
         template=[("T", x.dtype), ("HEADS", heads), ("KV_HEADS", kv_heads), ("D", dim)],
         grid=(32, heads + 2 * kv_heads, 1),
@@ -145,13 +147,14 @@ def after_attention(layer: "Layer", x: mx.array, mixed: mx.array) -> mx.array:
 
 def _normed_product(x: mx.array, norm: nn.RMSNorm, weight: mx.array, gated: bool = False) -> mx.array:
     rows, width = weight.shape[0] // (2 if gated else 1), weight.shape[1]
-    kernel = _kernel("normed", ("x", "norm", "weight"), _ROWS + _NORMED.replace("EPS", f"{norm.eps}f"))
+    source = _SUM_OF_WARP + _ROWS + _NORMED.replace("EPS", f"{norm.eps}f")
+    kernel = cuda_kernel("normed", ("x", "norm", "weight"), source)
     template = [("T", x.dtype), ("K", width), ("ROWS", rows), ("GATED", gated), ("WARPS", _WARPS)]
     return _launch(kernel, [x, norm.weight, weight], template, rows)
 
 
 def _added_product(x: mx.array, weight: mx.array, residual: mx.array) -> mx.array:
-    kernel = _kernel("added", ("x", "weight", "residual"), _ROWS + _ADDED)
+    kernel = cuda_kernel("added", ("x", "weight", "residual"), _SUM_OF_WARP + _ROWS + _ADDED)
     template = [("T", x.dtype), ("K", weight.shape[1]), ("WARPS", _WARPS)]
     return _launch(kernel, [x, weight, residual], template, weight.shape[0])
 
@@ -168,5 +171,6 @@ def _launch(kernel, inputs: list[mx.array], template: list[tuple], rows: int) ->
 
 
 @cache
-def _kernel(name: str, inputs: tuple[str, ...], source: str):
-    return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=_SUM_OF_WARP + source)
+def cuda_kernel(name: str, inputs: tuple[str, ...], source: str):
+    """A kernel with one output, `out`, made once; training's kernels are made by this too."""
+    return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=source)

@@ -4,9 +4,7 @@ A step's time goes into launching thousands of operations there, and `mx.compile
 gradient it leaves what it compiled as it was written. Of these two, CTC's recursion alone is a third of them.
 """
 
-from functools import cache
-
-from .. import backend  # noqa: F401 (before mlx: it brings the BLAS)
+from ..model.kernels import cuda_kernel
 
 import mlx.core as mx  # isort: skip
 
@@ -52,7 +50,7 @@ def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> 
     """CTC's recursion over emissions [R, T, S] (float32) -> as many log probabilities, none below `least`."""
     rows, _, states = emissions.shape
     threads = min(1024, -(-states // 32) * 32)
-    return _kernel("paths", ("emissions", "may_skip"), _PATHS.replace("LEAST", f"{least:e}f"))(
+    return cuda_kernel("paths", ("emissions", "may_skip"), _PATHS.replace("LEAST", f"{least:e}f"))(
         inputs=[emissions, may_skip],
         grid=(rows * threads, 1, 1),
         threadgroup=(threads, 1, 1),
@@ -63,7 +61,7 @@ def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> 
 
 def correlate(v: mx.array, kernel: mx.array) -> mx.array:
     """Each channel of v [B, T, C] correlated with its column of an odd kernel [K, C], zeros around it."""
-    return _kernel("correlated", ("v", "kernel"), _CORRELATED)(
+    return cuda_kernel("correlated", ("v", "kernel"), _CORRELATED)(
         inputs=[v, kernel],
         template=[("T", v.dtype)],
         grid=(v.size, 1, 1),
@@ -71,8 +69,3 @@ def correlate(v: mx.array, kernel: mx.array) -> mx.array:
         output_shapes=[v.shape],
         output_dtypes=[v.dtype],
     )[0]
-
-
-@cache
-def _kernel(name: str, inputs: tuple[str, ...], source: str):
-    return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=source)

@@ -1,6 +1,7 @@
 """The recipe of the bundled checkpoint: what can be checked without its packages."""
 
 import json
+import random
 import struct
 import sys
 from argparse import Namespace
@@ -261,6 +262,16 @@ def test_digits_are_joined_to_strings_that_one_speaker_says_at_one_speed(tmp_pat
     assert {row["voice"] for row in strings} == {f"{voice} {speed}" for voice in "ab" for speed in speech.DIGIT_SPEEDS}
     for row in strings:
         for _, start, end in row["words"]:
-            assert end - start == pytest.approx(0.3 / float(row["voice"].split()[1]), abs=0.01)
+            whole = 0.3 / float(row["voice"].split()[1])
+            assert 0.5 * whole - 0.01 < end - start < whole + 0.01  # the start of some is cut off
     assert all(row["text"] == " ".join(word for word, _, _ in row["words"]) for row in strings)
     assert all(0 < start < end < row["seconds"] for row in strings for _, start, end in row["words"])
+
+
+def test_a_recording_that_begins_late_keeps_its_end_and_at_least_half():
+    rng, whole = random.Random(1), np.arange(8000, dtype=np.int16)
+    kept = [len(speech.begun_late(whole, rng)) for _ in range(300)]
+    assert 70 < kept.count(8000) < 130  # one of three is whole
+    assert 8000 - 0.18 * 16000 <= min(kept) < 6000
+    assert speech.begun_late(whole, rng)[-1] == 7999
+    assert min(len(speech.begun_late(whole[:1000], rng)) for _ in range(100)) == 500

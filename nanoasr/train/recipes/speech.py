@@ -2,6 +2,7 @@
 
     python speech.py kokoro LINES OUT --packages FOLDER [--part 0/1] [--minutes 8] [--seed 1] [--compile]
     python speech.py robots LINES OUT --programs FOLDER [--workers 12] [--hours 30] [--minutes 8] [--seed 1]
+    python speech.py digits OUT --programs FOLDER [--workers 12] [--voices 500] [--seed 1]
     python speech.py unpack ZIP... OUT [--seed 1]
     python speech.py report OUT
 
@@ -21,6 +22,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from demo_text import DIGITS
 
 SAMPLE_RATE = 16000
 SHARD_SECONDS = 1800
@@ -78,6 +80,13 @@ def played(audio: np.ndarray, speed: float) -> np.ndarray:
     """The samples of an int16 recording played faster or slower, so higher or lower too."""
     at = np.arange(0, len(audio) - 1, speed)
     return np.round(np.interp(at, np.arange(len(audio)), audio)).astype(np.int16)
+
+
+def begun_late(audio: np.ndarray, rng: random.Random) -> np.ndarray:
+    """The recording without up to 180 ms of its start, one of three whole: whoever cuts recordings of single words by
+    their loudness cuts off soft sounds, and leaves a "three" without its "thr"."""
+    lost = max(0.0, rng.uniform(-0.09, 0.18)) * SAMPLE_RATE
+    return audio[int(min(lost, 0.5 * len(audio))) :]
 
 
 def joined(clips: list[tuple[np.ndarray, str]], rng: random.Random) -> tuple[np.ndarray, list]:
@@ -171,6 +180,19 @@ def robots(args) -> None:
     print(f"robots: done, {shards.seconds / 3600:.2f} h in {(time.time() - start) / 60:.1f} min", flush=True)
 
 
+def digits(args) -> None:
+    """Strings of single digits, like those of `unpack`, by robots of many voices."""
+    rng, shards = random.Random(args.seed), Shards(args.out, f"digits-{args.seed}")
+    jobs = [({"spoken": word}, f"{args.seed} digits {k}") for k in range(args.voices) for word in DIGITS]
+    with multiprocessing.get_context("spawn").Pool(args.workers, _start_robots, (args.programs,)) as pool:
+        spoken = pool.map(_speak, jobs, chunksize=len(DIGITS))
+    for first in range(0, len(spoken), len(DIGITS)):
+        same = spoken[first : first + len(DIGITS)]
+        clips = [(trimmed(audio, 0.03), row["spoken"]) for row, _, audio in same]
+        add_strings(shards, 8, [clip for clip in clips if clip[0] is not None], same[0][1], rng)
+    shards.flush()
+
+
 def _start_robots(programs: Path) -> None:
     global ESPEAK, FLITE
     from robots import Espeak, Flite
@@ -201,10 +223,16 @@ def unpack(args) -> None:
                     digits.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
         for voice, speed in itertools.product(digits, DIGIT_SPEEDS):
             clips = [(played(audio, speed), text) for audio, text in digits[voice]]
-            for _ in range(400):
-                audio, words = joined([rng.choice(clips) for _ in range(rng.randint(2, 9))], rng)
-                shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", f"{voice} {speed}", words)
+            add_strings(shards, 400, clips, f"{voice} {speed}", rng)
         shards.flush()
+
+
+def add_strings(shards: Shards, count: int, clips: list, voice: str, rng: random.Random) -> None:
+    """`count` strings of two to nine of one speaker's digits, (samples, word) each."""
+    for _ in range(count):
+        chosen = [(begun_late(audio, rng), word) for audio, word in rng.choices(clips, k=rng.randint(2, 9))]
+        audio, words = joined(chosen, rng)
+        shards.add(audio, {"text": " ".join(word for word, _, _ in words)}, "digits", voice, words)
 
 
 def report(args) -> None:
@@ -246,13 +274,19 @@ def main() -> None:
             job.add_argument("--programs", type=Path, required=True)
             job.add_argument("--workers", type=int, default=12)
             job.add_argument("--hours", type=float, default=30)
+    job = jobs.add_parser("digits")
+    job.add_argument("out", type=Path)
+    job.add_argument("--programs", type=Path, required=True)
+    job.add_argument("--workers", type=int, default=12)
+    job.add_argument("--voices", type=int, default=500)
+    job.add_argument("--seed", type=int, default=1)
     job = jobs.add_parser("unpack")
     job.add_argument("archives", type=Path, nargs="+")
     job.add_argument("out", type=Path)
     job.add_argument("--seed", type=int, default=1)
     jobs.add_parser("report").add_argument("out", type=Path)
     args = parser.parse_args()
-    {"kokoro": kokoro, "robots": robots, "unpack": unpack, "report": report}[args.job](args)
+    {"kokoro": kokoro, "robots": robots, "digits": digits, "unpack": unpack, "report": report}[args.job](args)
 
 
 if __name__ == "__main__":

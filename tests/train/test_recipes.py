@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nanoasr.train
+from nanoasr.train.manifest import read_manifest
 
 sys.path.append(str(Path(nanoasr.train.__file__).parent / "recipes"))
 
@@ -243,7 +244,7 @@ def test_zips_of_one_seed_are_unpacked_side_by_side(tmp_path):
     archives = [tmp_path / "real.zip", tmp_path / "actors.zip"]
     speech.unpack(Namespace(archives=archives, out=tmp_path / "out", seed=1))
     rows = [json.loads(line) for path in sorted((tmp_path / "out").glob("*.jsonl")) for line in path.open()]
-    assert [(row["kind"], row["text"], row["voice"]) for row in rows] == [
+    assert [(row["kind"], row["text"], row["speaker"]) for row in rows] == [
         ("actors", "hello", "joe"),
         ("prompts", "press one", "allison"),
     ]
@@ -259,10 +260,13 @@ def test_digits_are_joined_to_strings_that_one_speaker_says_at_one_speed(tmp_pat
     speech.unpack(Namespace(archives=[tmp_path / "real.zip"], out=tmp_path, seed=1))
     rows = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.open()]
     strings = [row for row in rows if "words" in row]
-    assert {row["voice"] for row in strings} == {f"{voice} {speed}" for voice in "ab" for speed in speech.DIGIT_SPEEDS}
+    trained_with = [u for path in tmp_path.glob("*.jsonl") for u in read_manifest(path)]
+    assert [u.speaker for u in trained_with] == [row["speaker"] for row in rows]
+    speakers = {f"{voice} {speed}" for voice in "ab" for speed in speech.DIGIT_SPEEDS}
+    assert {row["speaker"] for row in strings} == speakers
     for row in strings:
         for _, start, end in row["words"]:
-            whole = 0.3 / float(row["voice"].split()[1])
+            whole = 0.3 / float(row["speaker"].split()[1])
             assert 0.5 * whole - 0.01 < end - start < whole + 0.01  # the start of some is cut off
     assert all(row["text"] == " ".join(word for word, _, _ in row["words"]) for row in strings)
     assert all(0 < start < end < row["seconds"] for row in strings for _, start, end in row["words"])

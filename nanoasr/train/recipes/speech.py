@@ -8,7 +8,7 @@
 
 LINES holds {"spoken", "text", "phonemes", "kind"} a line, drawn in an order that the seed sets, each at most once. OUT
 gets shards of 16 kHz samples, `<name>.npy`, and beside each a `<name>.jsonl` manifest of {"audio": "<name>.npy#offset:length",
-"text", "seconds", "kind", "voice"}. A shard is written whole, so what is there can be used after a stop at any moment.
+"text", "seconds", "kind", "speaker"}. A shard is written whole, so what is there can be used after a stop at any moment.
 """
 
 import argparse
@@ -48,7 +48,7 @@ class Shards:
             return
         where = f"{self.out.resolve()}/{self.name}-{self.count:03d}.npy#{self.position}:{len(audio)}"
         seconds = round(len(audio) / SAMPLE_RATE, 3)
-        manifest = {"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "voice": voice}
+        manifest = {"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "speaker": voice}
         self.rows.append(manifest | ({"words": words} if words else {}))
         self.audio.append(audio)
         self.position += len(audio)

@@ -25,7 +25,7 @@ import queen
 import sky
 import soundfile as sf
 from demo_text import DIGITS
-from speech import SAMPLE_RATE, Shards, joined, trimmed
+from speech import SAMPLE_RATE, Shards, add_string, trimmed
 from text import download, normalize, with_numbers
 
 EVALUATION_SPEAKER = "george"
@@ -107,8 +107,7 @@ def main() -> None:
     held = [(trimmed(audio, 0.02), text) for audio, text, _ in spoken_digits(digits, lambda s: s == EVALUATION_SPEAKER)]
     rng, shards = random.Random("digits"), Shards(args.out, f"digits-{EVALUATION_SPEAKER}")
     for _ in range(EVALUATION_STRINGS):
-        audio, words = joined([rng.choice(held) for _ in range(rng.randint(4, 6))], rng)
-        shards.add(audio, {"text": " ".join(w for w, _, _ in words)}, "digits", EVALUATION_SPEAKER, words)
+        add_string(shards, [rng.choice(held) for _ in range(rng.randint(4, 6))], EVALUATION_SPEAKER, rng)
     shards.flush()
 
 

@@ -41,14 +41,14 @@ class Shards:
         self.seconds = 0.0
         out.mkdir(parents=True, exist_ok=True)
 
-    def add(self, audio: np.ndarray, row: dict, kind: str, voice: str, words: list | None = None) -> None:
+    def add(self, audio: np.ndarray, row: dict, kind: str, speaker: str, words: list | None = None) -> None:
         """Trims the audio, unless `words` gives the (word, start, end) in seconds that trimming would move."""
         audio = audio if words else trimmed(audio)
         if audio is None or len(audio) > LONGEST * SAMPLE_RATE:
             return
         where = f"{self.out.resolve()}/{self.name}-{self.count:03d}.npy#{self.position}:{len(audio)}"
         seconds = round(len(audio) / SAMPLE_RATE, 3)
-        manifest = {"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "speaker": voice}
+        manifest = {"audio": where, "text": row["text"], "seconds": seconds, "kind": kind, "speaker": speaker}
         self.rows.append(manifest | ({"words": words} if words else {}))
         self.audio.append(audio)
         self.position += len(audio)
@@ -97,6 +97,12 @@ def joined(clips: list[tuple[np.ndarray, str]], rng: random.Random) -> tuple[np.
         words.append((text, round(at / SAMPLE_RATE, 3), round((at + len(audio)) / SAMPLE_RATE, 3)))
         parts += [audio, np.zeros(rng.randint(800, 4800), np.int16)]
     return np.concatenate(parts), words
+
+
+def add_string(shards: Shards, clips: list[tuple[np.ndarray, str]], speaker: str, rng: random.Random) -> None:
+    """One speaker's digits, (samples, word) each, as one recording."""
+    audio, words = joined(clips, rng)
+    shards.add(audio, {"text": " ".join(word for word, _, _ in words)}, "digits", speaker, words)
 
 
 def read_lines(path: Path, seed: int) -> list[dict]:
@@ -163,7 +169,7 @@ def robots(args) -> None:
     rows = read_lines(args.lines, args.seed)
     shards, start, said = Shards(args.out, f"robots-{args.seed}"), time.time(), time.time()
     jobs = [(row, f"{args.seed} {k}") for k, row in enumerate(rows)]
-    with multiprocessing.get_context("spawn").Pool(args.workers, _start_robots, (args.programs,)) as pool:
+    with _robot_pool(args) as pool:
         # By the block, each finished before the next: ending a pool that still has work to hand out may never return.
         for first in range(0, len(jobs), 1024):
             for row, name, audio in pool.imap_unordered(_speak, jobs[first : first + 1024], chunksize=16):
@@ -184,13 +190,17 @@ def digits(args) -> None:
     """Strings of single digits, like those of `unpack`, by robots of many voices."""
     rng, shards = random.Random(args.seed), Shards(args.out, f"digits-{args.seed}")
     jobs = [({"spoken": word}, f"{args.seed} digits {k}") for k in range(args.voices) for word in DIGITS]
-    with multiprocessing.get_context("spawn").Pool(args.workers, _start_robots, (args.programs,)) as pool:
+    with _robot_pool(args) as pool:
         spoken = pool.map(_speak, jobs, chunksize=len(DIGITS))
     for first in range(0, len(spoken), len(DIGITS)):
         same = spoken[first : first + len(DIGITS)]
         clips = [(trimmed(audio, 0.03), row["spoken"]) for row, _, audio in same]
         add_strings(shards, 8, [clip for clip in clips if clip[0] is not None], same[0][1], rng)
     shards.flush()
+
+
+def _robot_pool(args):
+    return multiprocessing.get_context("spawn").Pool(args.workers, _start_robots, (args.programs,))
 
 
 def _start_robots(programs: Path) -> None:
@@ -214,25 +224,24 @@ def unpack(args) -> None:
     import soundfile as sf
 
     for path in args.archives:
-        rng, shards, digits = random.Random(args.seed), Shards(args.out, f"{path.stem}-{args.seed}"), {}
+        rng, shards, singles = random.Random(args.seed), Shards(args.out, f"{path.stem}-{args.seed}"), {}
         with zipfile.ZipFile(path) as archive:
             for row in map(json.loads, archive.read("manifest.jsonl").decode().splitlines()):
                 audio = sf.read(io.BytesIO(archive.read(row["audio"])), dtype="float32")[0]
                 shards.add(audio, row, row["kind"], row["voice"])
                 if row["kind"] == "digits":
-                    digits.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
-        for voice, speed in itertools.product(digits, DIGIT_SPEEDS):
-            clips = [(played(audio, speed), text) for audio, text in digits[voice]]
+                    singles.setdefault(row["voice"], []).append((trimmed(audio, 0.03), row["text"]))
+        for voice, speed in itertools.product(singles, DIGIT_SPEEDS):
+            clips = [(played(audio, speed), text) for audio, text in singles[voice]]
             add_strings(shards, 400, clips, f"{voice} {speed}", rng)
         shards.flush()
 
 
-def add_strings(shards: Shards, count: int, clips: list, voice: str, rng: random.Random) -> None:
-    """`count` strings of two to nine of one speaker's digits, (samples, word) each."""
+def add_strings(shards: Shards, count: int, clips: list, speaker: str, rng: random.Random) -> None:
+    """`count` strings to train with, of two to nine digits that may begin late."""
     for _ in range(count):
-        chosen = [(begun_late(audio, rng), word) for audio, word in rng.choices(clips, k=rng.randint(2, 9))]
-        audio, words = joined(chosen, rng)
-        shards.add(audio, {"text": " ".join(word for word, _, _ in words)}, "digits", voice, words)
+        chosen = rng.choices(clips, k=rng.randint(2, 9))
+        add_string(shards, [(begun_late(audio, rng), word) for audio, word in chosen], speaker, rng)
 
 
 def report(args) -> None:

@@ -1,10 +1,13 @@
 """The recipe of the bundled checkpoint: what can be checked without its packages."""
 
+import gzip
 import json
 import random
 import struct
 import sys
+import zlib
 from argparse import Namespace
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from nanoasr.train.manifest import read_manifest
 
 sys.path.append(str(Path(nanoasr.train.__file__).parent / "recipes"))
 
+import literature
 import queen
 import real
 import sky
@@ -279,3 +283,92 @@ def test_a_recording_that_begins_late_keeps_its_end_and_at_least_half():
     assert 8000 - 0.18 * 16000 <= min(kept) < 6000
     assert speech.begun_late(whole, rng)[-1] == 7999
     assert min(len(speech.begun_late(whole[:1000], rng)) for _ in range(100)) == 500
+
+
+# Novels and Webster's dictionary
+
+
+def novels_of(packages: Path, *books: list[str]) -> None:
+    folder = packages / "r-cran-janeaustenr/usr/lib/R/site-library/janeaustenr/data"
+    folder.mkdir(parents=True)
+    with (folder / "Rdata.rdb").open("wb") as f:
+        for lines in books:
+            strings = b"".join(struct.pack(">Ii", 0x40009, len(line.encode())) + line.encode() for line in lines)
+            vector = (
+                b"X\n" + struct.pack(">3Ii", 3, 0x40201, 0x30500, 5) + b"UTF-8" + struct.pack(">2I", 16, len(lines))
+            )
+            f.write(struct.pack(">I", len(vector + strings)) + zlib.compress(vector + strings))
+
+
+def webster_of(packages: Path, text: str) -> None:
+    folder = packages / "dict-gcide/usr/share/dictd"
+    folder.mkdir(parents=True)
+    (folder / "gcide.dict.dz").write_bytes(gzip.compress(text.encode()))
+
+
+CHASTE = """Chaste \\Chaste\\, a. [F. chaste, from L. castus
+   pure.]
+   1. Pure from unlawful intercourse; virtuous; continent.
+      [1913 Webster]
+
+            He was a chaste man, and full
+            of grief.                             --Sir W.
+                                                  Scott.
+      [1913 Webster]
+
+            A gentil knyght.                      --Chaucer.
+      [1913 Webster]
+
+   2. Not to be seen again.
+      [WordNet 1.5]
+
+   Syn: Undefiled; pure.
+"""
+
+
+def test_sentences_of_the_novels_are_read_but_none_of_the_one_that_is_measured_with(tmp_path):
+    pride = ["PRIDE AND PREJUDICE", "", "“My dear Mr. Bennet,” said", "his lady. You _must_ go--now.", "", "He went."]
+    novels_of(tmp_path, ["SENSE AND SENSIBILITY", "", "The family of Dashwood."], pride)
+    assert literature.novels(tmp_path) == ["My dear Mister Bennet, said his lady.", "You must go, now.", "He went."]
+
+
+def test_quotations_and_meanings_of_webster_are_read_without_what_is_around_them(tmp_path):
+    webster_of(tmp_path, CHASTE)
+    quotations, meanings = literature.webster(tmp_path)
+    assert quotations == ["He was a chaste man, and full of grief."]
+    assert meanings == ["Pure from unlawful intercourse; virtuous; continent."]
+
+
+def test_sentences_of_novels_to_measure_with_are_not_trained_on(tmp_path, monkeypatch):
+    names = [
+        "Anna",
+        "Bella",
+        "Clara",
+        "Dora",
+        "Emma",
+        "Fanny",
+        "Grace",
+        "Harriet",
+        "Iris",
+        "Jane",
+        "Kitty",
+        "Lydia",
+        "Mary",
+    ]
+    novels_of(tmp_path / "packages", ["EMMA", *(f"{a} met {b} there today." for a in names for b in [*names, "Nora"])])
+    webster_of(tmp_path / "packages", CHASTE)
+    (tmp_path / "open.jsonl").write_text(json.dumps({"text": "anna met bella there today"}))
+    (tmp_path / "demo.jsonl").write_text(json.dumps({"text": "please stop now"}))
+    (tmp_path / "train.jsonl").write_text(json.dumps({"spoken": "Known", "text": "known", "kind": "example"}))
+    monkeypatch.setattr(sys, "argv", ["literature.py", str(tmp_path), "--lines", "400"])
+    literature.main()
+    prose, literary = (
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").open()] for name in ("prose", "literature")
+    )
+    measured, trained = {row["text"] for row in prose}, {row["text"] for row in literary}
+    assert len(measured) == 176 and "he was a chaste man and full of grief" in measured
+    assert not measured & trained
+    assert "anna met bella there today" not in measured | trained
+    kinds = Counter(row["kind"] for row in literary)
+    assert kinds == {"novel": 13 * 14 - 1 - 175, "meaning": 1, "example": 1, "demo": kinds["demo"]}
+    assert kinds["demo"] > 70

@@ -25,7 +25,7 @@ class LiveOptions:
     interval: float = 0.5
     agreement: int = 2
     hold: float = 0.4
-    confidence: float = 0.8
+    confidence: float = 0.85
     realtime: bool = False
     vad: VadOptions = field(default_factory=VadOptions)
 

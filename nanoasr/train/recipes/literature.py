@@ -101,7 +101,8 @@ def main() -> None:
     prose = []
     for kind, count in EVALUATED.items():
         prose += [line for line in pools[kind] if 5 <= len(line.split()) <= 18][:count]
-    pools = {kind: [line for line in lines if line not in set(prose)] for kind, lines in pools.items()}
+    unseen = set(prose)
+    pools = {kind: [line for line in lines if line not in unseen] for kind, lines in pools.items()}
     write(args.text / "prose.jsonl", [_row(line, "prose") for line in prose])
 
     rng = random.Random(args.seed)

@@ -340,21 +340,7 @@ def test_quotations_and_meanings_of_webster_are_read_without_what_is_around_them
 
 
 def test_sentences_of_novels_to_measure_with_are_not_trained_on(tmp_path, monkeypatch):
-    names = [
-        "Anna",
-        "Bella",
-        "Clara",
-        "Dora",
-        "Emma",
-        "Fanny",
-        "Grace",
-        "Harriet",
-        "Iris",
-        "Jane",
-        "Kitty",
-        "Lydia",
-        "Mary",
-    ]
+    names = "Anna Bella Clara Dora Emma Fanny Grace Harriet Iris Jane Kitty Lydia Mary".split()
     novels_of(tmp_path / "packages", ["EMMA", *(f"{a} met {b} there today." for a in names for b in [*names, "Nora"])])
     webster_of(tmp_path / "packages", CHASTE)
     (tmp_path / "open.jsonl").write_text(json.dumps({"text": "anna met bella there today"}))
@@ -362,9 +348,7 @@ def test_sentences_of_novels_to_measure_with_are_not_trained_on(tmp_path, monkey
     (tmp_path / "train.jsonl").write_text(json.dumps({"spoken": "Known", "text": "known", "kind": "example"}))
     monkeypatch.setattr(sys, "argv", ["literature.py", str(tmp_path), "--lines", "400"])
     literature.main()
-    prose, literary = (
-        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").open()] for name in ("prose", "literature")
-    )
+    prose, literary = text.read(tmp_path / "prose.jsonl"), text.read(tmp_path / "literature.jsonl")
     measured, trained = {row["text"] for row in prose}, {row["text"] for row in literary}
     assert len(measured) == 176 and "he was a chaste man and full of grief" in measured
     assert not measured & trained

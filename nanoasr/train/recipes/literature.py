@@ -10,7 +10,6 @@ recordings that the checkpoint is measured on are read from) and the definitions
 
 import argparse
 import gzip
-import json
 import random
 import re
 import struct
@@ -18,7 +17,7 @@ import zlib
 from pathlib import Path
 
 from demo_text import demo_line
-from text import RESERVED, SPOKEN_AS, _row, download, normalize, readable, sentences, write
+from text import RESERVED, as_row, download, normalize, read, sentences, unseen_lines, write, written_out
 
 PACKAGES = ["r-cran-janeaustenr", "dict-gcide"]
 NOVELS = ["EMMA", "MANSFIELD PARK", "NORTHANGER ABBEY", "Persuasion", "PRIDE AND PREJUDICE"]
@@ -42,15 +41,13 @@ def novels(folder: Path) -> list[str]:
             place += 8 + length
         if lines[0] in NOVELS:
             for paragraph in "\n".join(lines[1:]).split("\n\n"):
-                found += sentences(re.sub(r"[“”\"_]", "", written_out(paragraph)))
+                found += sentences(re.sub(r"[“”\"_]", "", in_full(paragraph)))
     return found
 
 
-def written_out(text: str) -> str:
-    """Titles in full, so that no sentence seems to end after a "Mr."."""
-    for short, full in SPOKEN_AS.items():
-        text = text.replace(short, full)
-    return re.sub(r",?--", ", ", text)
+def in_full(text: str) -> str:
+    """Titles in words, so that no sentence seems to end after a "Mr.", and dashes as the commas that a voice makes of them."""
+    return re.sub(r",?--", ", ", written_out(text))
 
 
 def webster(folder: Path) -> tuple[list[str], list[str]]:
@@ -68,7 +65,7 @@ def webster(folder: Path) -> tuple[list[str], list[str]]:
         text = re.sub(r"^(\d+\.|\(\w\))\s+", "", text).replace(" . . .", ",")
         said, _, author = re.sub(r"\s+--(?=[A-Z])", "\0", text).partition("\0")
         if not re.match(OLD_SPELLING, author):
-            (quotations if author and indent >= 9 else meanings).extend(sentences(written_out(said)))
+            (quotations if author and indent >= 9 else meanings).extend(sentences(in_full(said)))
     return quotations, meanings
 
 
@@ -80,39 +77,33 @@ def main() -> None:
     args = parser.parse_args()
     packages = args.text / "packages"
     download(packages, PACKAGES)
-    before = [json.loads(line) for line in (args.text / "train.jsonl").open(encoding="utf-8")]
-    measured = [
-        json.loads(s)["text"] for n in ("open", "demo") for s in (args.text / f"{n}.jsonl").open(encoding="utf-8")
-    ]
-    held_out = re.compile("|".join([RESERVED, *map(re.escape, measured)]))
+    before = read(args.text / "train.jsonl")
+    measured = {row["text"] for name in ("open", "demo") for row in read(args.text / f"{name}.jsonl")}
+    held_out = "|".join([RESERVED, *map(re.escape, sorted(measured))])
 
     quotations, meanings = webster(packages)
-    pools: dict[str, list[str]] = {}
-    seen = {row["text"] for row in before}
-    rng = random.Random("literature")  # the lines to measure with are the same for every seed
-    for kind, lines in {"novel": novels(packages), "quotation": quotations, "meaning": meanings}.items():
-        pools[kind] = []
-        for line in filter(None, map(readable, lines)):
-            key = normalize(line)
-            if key not in seen and len(key.split()) >= 3 and len(key) <= 200 and not held_out.search(key):
-                seen.add(key)
-                pools[kind].append(line)
-        rng.shuffle(pools[kind])
+    pools = unseen_lines(
+        {"novel": novels(packages), "quotation": quotations, "meaning": meanings},
+        {row["text"] for row in before},
+        held_out,
+        3,
+        random.Random("literature"),  # the lines to measure with are the same for every seed
+    )
     prose = []
     for kind, count in EVALUATED.items():
         prose += [line for line in pools[kind] if 5 <= len(line.split()) <= 18][:count]
     unseen = set(prose)
     pools = {kind: [line for line in lines if line not in unseen] for kind, lines in pools.items()}
-    write(args.text / "prose.jsonl", [_row(line, "prose") for line in prose])
+    write(args.text / "prose.jsonl", [as_row(line, "prose") for line in prose])
 
     rng = random.Random(args.seed)
     rows = []
     for kind, lines in pools.items():
-        rows += [_row(line, kind) for line in rng.sample(lines, min(len(lines), round(SHARES[kind] * args.lines)))]
+        rows += [as_row(line, kind) for line in rng.sample(lines, min(len(lines), round(SHARES[kind] * args.lines)))]
     known = [row for row in before if row["kind"] != "demo"]
     rows += rng.sample(known, min(len(known), round(SHARES["known"] * args.lines)))
     demo = (demo_line(rng) for _ in range(round(SHARES["demo"] * args.lines)))
-    rows += [_row(spoken, "demo", text) for spoken, text in demo if normalize(text) not in measured]
+    rows += [as_row(spoken, "demo", text) for spoken, text in demo if normalize(text) not in measured]
     rng.shuffle(rows)
     write(args.text / "literature.jsonl", rows)
     print({kind: sum(r["kind"] == kind for r in rows) for kind in {r["kind"] for r in rows}})

@@ -15,6 +15,7 @@ from pathlib import Path
 import espeakng_loader
 from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
+from text import read
 
 EspeakWrapper.set_library(espeakng_loader.get_library_path())
 EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in args.lines.open(encoding="utf-8")]
+    rows = read(args.lines)
     rng = random.Random(args.seed)
     readings = ["american" if args.plain else rng.choices([*READINGS], [55, 25, 20])[0] for _ in rows]
     for reading in set(readings):

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from demo_text import DIGITS
+from text import read
 
 SAMPLE_RATE = 16000
 SHARD_SECONDS = 1800
@@ -106,8 +107,7 @@ def add_string(shards: Shards, clips: list[tuple[np.ndarray, str]], speaker: str
 
 
 def read_lines(path: Path, seed: int) -> list[dict]:
-    with path.open(encoding="utf-8") as f:
-        rows = [json.loads(line) for line in f if line.strip()]
+    rows = read(path)
     random.Random(seed).shuffle(rows)
     return rows
 

@@ -63,10 +63,16 @@ def words_said(line: str) -> str | None:
     return " ".join(SAID_AS.get(word, word) for word in (normalize(with_numbers(line)) or "").split()) or None
 
 
+def written_out(text: str) -> str:
+    """Titles, abbreviations and signs as words."""
+    for short, full in SPOKEN_AS.items():
+        text = text.replace(short, full)
+    return text
+
+
 def readable(line: str) -> str | None:
     """A line of running text as a synthesizer should get it, or None."""
-    for short, full in SPOKEN_AS.items():
-        line = line.replace(short, full)
+    line = written_out(line)
     line = re.sub(r"\s*\([^)]*\)", "", line).replace("`", "'").replace(" - ", ", ").replace("--", ", ")
     line = " ".join(with_numbers(line).split()).strip(" ;:,'\"")
     if re.search(r"[A-Z]{2}|\b[A-Za-z]\.|[\d/<>=_\[\]{}|@#$*+~^\\]|\b[b-hj-z]\b(?!')", line):
@@ -151,17 +157,29 @@ def natural_lines(folder: Path, rng: random.Random) -> dict[str, list[str]]:
         "jargon": dictionary(folder / "dict-jargon/usr/share/dictd/jargon.dict.dz"),
         "bible": bible(folder),
     }
-    kept: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    return unseen_lines(sources, set(), RESERVED, 2, rng)
+
+
+def unseen_lines(
+    sources: dict[str, list[str]], seen: set[str], reserved: str, fewest: int, rng: random.Random
+) -> dict[str, list[str]]:
+    """The readable lines of each kind, shuffled, each once: of `fewest` words or more, not among those `seen`, with nothing
+    in them that the pattern `reserved` finds."""
+    seen, kept = set(seen), {}
     for kind, lines in sources.items():
         kept[kind] = []
         for line in filter(None, map(readable, lines)):
             key = normalize(line)
-            if key not in seen and 2 <= len(key.split()) and len(key) <= 200 and not re.search(RESERVED, key):
+            if key not in seen and fewest <= len(key.split()) and len(key) <= 200 and not re.search(reserved, key):
                 seen.add(key)
                 kept[kind].append(line)
         rng.shuffle(kept[kind])
     return kept
+
+
+def read(path: Path) -> list[dict]:
+    with path.open(encoding="utf-8") as f:
+        return [json.loads(line) for line in f if line.strip()]
 
 
 def write(path: Path, rows: list[dict]) -> None:
@@ -187,8 +205,8 @@ def main() -> None:
         if normalize(text) not in {*demo_eval, *FIXED} and len(text.split()) > 2:
             demo_eval[normalize(text)] = spoken
     evaluated |= set(demo_eval)
-    write(args.out / "open.jsonl", [_row(s, "open") for s in unseen])
-    write(args.out / "demo.jsonl", [_row(s, "demo", t) for t, s in demo_eval.items()])
+    write(args.out / "open.jsonl", [as_row(s, "open") for s in unseen])
+    write(args.out / "demo.jsonl", [as_row(s, "demo", t) for t, s in demo_eval.items()])
 
     rng = random.Random(args.seed)
     demo_count = round(args.lines * args.demo_share)
@@ -196,7 +214,7 @@ def main() -> None:
     while len(rows) < demo_count:
         spoken, text = demo_line(rng)
         if normalize(text) not in evaluated:
-            rows.append(_row(spoken, "demo", text))
+            rows.append(as_row(spoken, "demo", text))
     kept["vocabulary"] = vocabulary(args.packages or args.out / "packages", rng)
     pool = [(s, kind) for kind, lines in kept.items() for s in lines if normalize(s) not in evaluated]
     weight = {"vocabulary": 2.0, "example": 5.0, "definition": 0.6, "devil": 1.5, "jargon": 0.6, "bible": 0.35}
@@ -206,7 +224,7 @@ def main() -> None:
         spoken, kind = pool.pop()
         while pool and len(spoken) < 60 and rng.random() < 0.12:  # several sentences in one breath
             spoken = spoken.rstrip(".;,") + ". " + _sentence(pool.pop()[0])
-        rows.append(_row(spoken, kind))
+        rows.append(as_row(spoken, kind))
     rng.shuffle(rows)
     write(args.out / "train.jsonl", rows)
     print(
@@ -219,7 +237,7 @@ def _sentence(line: str) -> str:
     return line[0].upper() + line[1:]
 
 
-def _row(spoken: str, kind: str, text: str | None = None) -> dict:
+def as_row(spoken: str, kind: str, text: str | None = None) -> dict:
     spoken = _sentence(spoken) if kind != "definition" else spoken
     return {"spoken": spoken, "text": normalize(text or spoken), "kind": kind}
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 from . import backend as backend  # first of all: on a Linux CPU it gives MLX an optimised BLAS
 
 if TYPE_CHECKING:
-    from .attention import TextAttention
+    from .audio.vad import VadOptions
     from .checkpoint.convert import convert
     from .checkpoint.quantize import Quantization
     from .decode.sampling import Sampling
     from .errors import NanoASRError
+    from .introspection.attention import TextAttention
+    from .live.session import LiveOptions, LiveSession, Update
     from .recognizer import Inspection, Recognizer, load
-    from .results import Segment, Timings, Token, Transcript
-    from .stream import LiveOptions, LiveSession, Update
-    from .vad import VadOptions
+    from .results.transcript import Segment, Timings, Token, Transcript
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ _HOME = {
     "load": "recognizer",
     "Recognizer": "recognizer",
     "Inspection": "recognizer",
-    "TextAttention": "attention",
+    "TextAttention": "introspection.attention",
     "Sampling": "decode.sampling",
     "Quantization": "checkpoint.quantize",
     "convert": "checkpoint.convert",
@@ -47,10 +47,10 @@ _HOME = {
     "Segment": "results",
     "Token": "results",
     "Timings": "results",
-    "VadOptions": "vad",
-    "LiveOptions": "stream",
-    "LiveSession": "stream",
-    "Update": "stream",
+    "VadOptions": "audio.vad",
+    "LiveOptions": "live.events",
+    "LiveSession": "live.session",
+    "Update": "live.events",
     "NanoASRError": "errors",
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import backend
+from .audio.reader import Cut, Recording
 from .checkpoint.ctc_tokens import CTCTokens
 from .checkpoint.load import Checkpoint
 from .decode.align import token_times
@@ -14,8 +15,7 @@ from .decode.prompt import Prompt
 from .decode.sampling import Sampling
 from .decode.text import TextStream
 from .errors import NanoASRError
-from .reader import Cut, Recording
-from .results import Alternative, Segment, Timings, Token, Transcript, join_texts
+from .results.transcript import Alternative, Segment, Timings, Token, Transcript, join_texts
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ import mlx.core as mx
 import numpy as np
 
 from . import backend
-from .attention import TextAttention, encoder_attention, text_attention
-from .audio import SAMPLE_RATE, Audio, load_audio
+from .audio.features import FEATURE_SIZE, features, filterbank
+from .audio.files import SAMPLE_RATE, Audio, load_audio
+from .audio.reader import read_ahead
+from .audio.vad import VadOptions
 from .checkpoint.ctc_tokens import load_ctc_tokens
 from .checkpoint.load import Checkpoint, load_checkpoint
 from .checkpoint.quantize import Quantization
@@ -22,14 +24,12 @@ from .decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_pr
 from .decode.sampling import Sampling
 from .decode.text import TextStream
 from .errors import AudioTooLongError, NanoASRError, OptionError
-from .features import FEATURE_SIZE, features, filterbank
-from .info import Info, describe
+from .introspection.attention import TextAttention, encoder_attention, text_attention
+from .introspection.info import Info, describe
+from .live.session import LiveOptions, LiveSession, Update
 from .model.config import AudioTokens
 from .pipeline import Listeners, Wish, transcripts
-from .reader import read_ahead
-from .results import Segment, Token, Transcript
-from .stream import LiveOptions, LiveSession, Update
-from .vad import VadOptions
+from .results.transcript import Segment, Token, Transcript
 
 GREEDY = Sampling()
 _INSPECTED_SECONDS = 30.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nanoasr
-from nanoasr.audio import load_audio
+from nanoasr.audio.files import load_audio
 from nanoasr.train.evaluate import word_error_rate
 
 SPEECH = Path(__file__).parents[1] / "assets" / "speech"

@@ -7,8 +7,8 @@ import pytest
 
 import nanoasr
 from nanoasr import plots
-from nanoasr.results import Segment, Timings, Token, Transcript
-from nanoasr.word_times import WordTime
+from nanoasr.live.word_times import WordTime
+from nanoasr.results.transcript import Segment, Timings, Token, Transcript
 
 HERE = Path(__file__).parent
 CLIP = HERE / "data/speech/LJ002-0020.wav"

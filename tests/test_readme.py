@@ -15,7 +15,7 @@ import yaml
 from ui.running import App
 
 from nanoasr import cli
-from nanoasr.arguments import make_parser
+from nanoasr.cli.parser import make_parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ import re
 
 from hypothesis import strategies as st
 
-from nanoasr.results import Alternative, Segment, Timings, Token, Transcript, join_texts
+from nanoasr.results.transcript import Alternative, Segment, Timings, Token, Transcript, join_texts
 
 
 def timed(*texts, start=0.0, step=0.5):

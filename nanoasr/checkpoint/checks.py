@@ -4,8 +4,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from ..audio.features import FEATURE_SIZE, LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ..errors import CheckpointError
-from ..features import FEATURE_SIZE, LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ..model.config import ModelConfig
 
 

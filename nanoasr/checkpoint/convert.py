@@ -11,8 +11,8 @@ from pathlib import Path
 import mlx.core as mx
 
 from .. import backend
+from ..audio.features import LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ..errors import CheckpointError
-from ..features import LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ..model.config import AdaptorConfig, ModelConfig
 from .layouts import Layout, read_layout
 from .load import DTYPES, assemble, check_dtype, load_tokenizer, split_fused

@@ -15,8 +15,8 @@ import mlx.core as mx
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from ..audio.features import FEATURE_SIZE, SAMPLE_RATE
 from ..errors import CheckpointError
-from ..features import FEATURE_SIZE, SAMPLE_RATE
 from ..model.config import AdaptorConfig, CTCConfig, EncoderConfig, LLMConfig, ModelConfig
 from .checks import check_front_end, check_relations, check_sizes
 from .folder import beside, one_file, read_json, read_yaml, tokenizer_folder

@@ -9,8 +9,8 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from .. import backend
+from ..audio.features import read_cmvn
 from ..errors import CheckpointError, OptionError
-from ..features import read_cmvn
 from ..model.config import AudioTokens
 from ..model.nano import Nano
 from .layouts import Layout, Tensor, read_layout

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanoasr.errors import CheckpointError, UnsafeCheckpointError
+from ..errors import CheckpointError, UnsafeCheckpointError
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..checkpoint.ctc_tokens import CTCTokens, Piece
-from .edges import word_edges
+from .boundaries import word_edges
 
 FRAME_SECONDS = 0.06
 # LFR frame i is centred on filterbank frame 6 i, and that on the middle of its 25 ms

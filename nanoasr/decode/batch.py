@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 import numpy as np
 
+from ..audio.features import features, frame_count, lfr_count
 from ..checkpoint.load import Checkpoint
-from ..features import features, frame_count, lfr_count
 from .generate import Generated, Request, generate
 from .prompt import Prompt
 from .sampling import Sampling

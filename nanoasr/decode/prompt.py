@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..checkpoint.tokenizer import Tokenizer
 from ..errors import OptionError
-from ..words import one_line
+from ..results.words import one_line
 
 _MOST_HOTWORDS, _LONGEST_HOTWORD, _HOTWORD_CHARACTERS = 500, 200, 10_000
 

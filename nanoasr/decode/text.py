@@ -3,7 +3,7 @@
 import re
 
 from ..checkpoint.tokenizer import Tokenizer
-from ..words import one_line
+from ..results.words import one_line
 
 # "/sil" may stand right after a word, or between Chinese characters, but "and/silver" has none.
 _UNSPOKEN = re.compile(r"<think>.*?(?:</think>|\Z)|/sil(?![0-9A-Za-z\u00c0-\u024f])", re.DOTALL)

@@ -4,7 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .config import AdaptorConfig
-from .encoder import FeedForward, attend
+from .sanm import FeedForward, attend
 
 
 class Adaptor(nn.Module):

@@ -6,8 +6,8 @@ import mlx.nn as nn
 from .adaptor import Adaptor
 from .config import ModelConfig
 from .ctc import CTC, log_softmax
-from .encoder import Encoder
 from .qwen3 import Qwen3
+from .sanm import Encoder
 
 
 class Nano(nn.Module):

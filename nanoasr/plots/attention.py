@@ -6,12 +6,12 @@ import mlx.core as mx
 import numpy as np
 import plotly.graph_objects as go
 
-from ..audio import SAMPLE_RATE
+from ..audio.files import SAMPLE_RATE
 from ..errors import OptionError
 from .style import heat_map, plain, pooled, styled
 
 if TYPE_CHECKING:
-    from ..attention import TextAttention
+    from ..introspection.attention import TextAttention
     from ..recognizer import Inspection
 
 _MOST_LABELS = 60

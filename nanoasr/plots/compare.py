@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from ..compare import Spread, Summary
+from ..introspection.compare import Spread, Summary
 from .style import BLUE, GREEN, GREY, ORANGE, plain, styled
 
 

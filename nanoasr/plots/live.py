@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from ..word_times import WordTime
+from ..live.word_times import WordTime
 from .style import BLUE, FAINT, GREEN, GREY, ORANGE, plain, styled
 
 _MOST_NAMED = 40  # words: the names of more would lie over each other

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import plotly.graph_objects as go
 
-from ..audio import SAMPLE_RATE
+from ..audio.files import SAMPLE_RATE
 from .style import (
     BLUE,
     GREEN,

@@ -8,8 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .. import backend
-from ..audio import SAMPLE_RATE, read_blocks
-from ..features import (
+from ..audio.features import (
     FRAME_LENGTH,
     FRAME_SHIFT,
     LFR_SHIFT,
@@ -20,7 +19,8 @@ from ..features import (
     lfr,
     lfr_count,
 )
-from ..results import Timings, Transcript
+from ..audio.files import SAMPLE_RATE, read_blocks
+from ..results.transcript import Timings, Transcript
 from .style import (
     BLUE,
     COLUMNS,

@@ -3,8 +3,8 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from ..audio import SAMPLE_RATE
-from ..features import mel_matrix
+from ..audio.features import mel_matrix
+from ..audio.files import SAMPLE_RATE
 
 COLUMNS = 600  # the most that a map is drawn with
 ROWS = 140  # the most rows that an activation map is drawn with

@@ -7,7 +7,7 @@ decides which bucket the recording belongs to. All else is drawn here, from one 
 from dataclasses import dataclass
 
 from .. import backend  # noqa: F401 (before mlx: it brings the BLAS)
-from ..features import MEL_BINS, SAMPLE_RATE
+from ..audio.features import MEL_BINS, SAMPLE_RATE
 
 import mlx.core as mx  # isort: skip
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ..audio.features import FRAME_LENGTH, SAMPLE_RATE, frame_count, lfr_count
 from ..errors import OptionError
-from ..features import FRAME_LENGTH, SAMPLE_RATE, frame_count, lfr_count
 from .augment import SPEED_UNIT
 from .manifest import Utterance
 from .pool import ROW, Pool

@@ -15,7 +15,7 @@ from mlx.utils import tree_flatten
 from tqdm import tqdm
 
 from .. import backend
-from ..features import SAMPLE_RATE, frame_count, lfr_count
+from ..audio.features import SAMPLE_RATE, frame_count, lfr_count
 from . import snapshot
 from .batches import Batch, Data, Source
 from .config import TrainConfig

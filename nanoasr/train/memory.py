@@ -5,7 +5,7 @@ recording; shifted sums over the eleven taps are several times faster, forward a
 """
 
 from .. import backend
-from ..model.encoder import Encoder, Memory
+from ..model.sanm import Encoder, Memory
 from . import kernels
 
 import mlx.core as mx  # isort: skip

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..audio.features import SAMPLE_RATE
 from ..errors import AudioFormatError
-from ..features import SAMPLE_RATE
 from .manifest import Utterance
 
 ROW = 800  # samples; each recording starts a row, and row 0 is silence
@@ -47,7 +47,7 @@ def load_pool(utterances: list[Utterance], workers: int = 8) -> Pool:
 
 def _read(utterance: Utterance) -> np.ndarray:
     if utterance.length is None:
-        from ..audio import load_audio  # here: shards are trained on where no decoder is installed
+        from ..audio.files import load_audio  # here: shards are trained on where no decoder is installed
 
         samples = load_audio(utterance.audio).samples
         return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)

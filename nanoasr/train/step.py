@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..features import FRAME_LENGTH, FRAME_SHIFT, LFR_SHIFT, filterbank, lfr, normalized
+from ..audio.features import FRAME_LENGTH, FRAME_SHIFT, LFR_SHIFT, filterbank, lfr, normalized
 from ..model.ctc import log_softmax
 from ..model.nano import Nano
 from .augment import AugmentConfig, augment, change_speed, mask_filterbank

@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 from .. import plots
-from ..compare import Result, Setting, compare, summarize, to_csv
+from ..introspection.compare import Result, Setting, compare, summarize, to_csv
 from ..recognizer import Recognizer
 from . import compared, html
 from .jobs import Stops, Turns

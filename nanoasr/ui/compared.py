@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ..compare import Result, Spread, Summary, word_diff
+from ..introspection.compare import Result, Spread, Summary, word_diff
 from . import html
 
 _FIGURES = ("WER", "CER", "log prob.", "RTF")

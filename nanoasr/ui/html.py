@@ -5,9 +5,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from ..info import Info
+from ..introspection.info import Info
 from ..plots import stage_seconds
-from ..results import Segment, Timings, Token, Transcript
+from ..results.transcript import Segment, Timings, Token, Transcript
 
 _MOST_TOKENS = 4000  # more than this would make the page slow; the downloads have them all
 

@@ -9,11 +9,11 @@ import mlx.core as mx
 import numpy as np
 
 from .. import plots
-from ..attention import TextAttention
 from ..decode.sampling import Sampling
 from ..errors import AudioEmptyError, AudioError, NanoASRError
+from ..introspection.attention import TextAttention
 from ..recognizer import Inspection, Recognizer
-from ..results import Token
+from ..results.transcript import Token
 from . import html
 from .models import SharedModel
 from .problems import as_answer, as_status

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..recognizer import Recognizer
-from ..results import Segment, Transcript, join_texts
+from ..results.transcript import Segment, Transcript, join_texts
 
 _EVERY = 0.1  # seconds between two updates of the page
 _IN_LINE = 0.5  # seconds between two for those who only wait: if twenty are told often, that is what takes the time

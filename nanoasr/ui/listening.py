@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..errors import AudioError, NanoASRError
+from ..live.session import Latency, LiveOptions, LiveSession, Update
+from ..live.word_times import WordTime, WordTimes
 from ..recognizer import Recognizer
-from ..results import Segment, Transcript, join_texts
-from ..stream import Latency, LiveOptions, LiveSession, Update
-from ..word_times import WordTime, WordTimes
+from ..results.transcript import Segment, Transcript, join_texts
 from .problems import told
 
 _GONE_AFTER = 30.0  # seconds without sound: a microphone that is on sends some all the time

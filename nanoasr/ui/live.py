@@ -9,7 +9,7 @@ import gradio as gr
 from .. import plots
 from ..decode.prompt import split_hotwords
 from ..errors import AudioError, NanoASRError
-from ..results import Segment, Transcript, join_texts, write_all
+from ..results.transcript import Segment, Transcript, join_texts, write_all
 from . import html, microphone
 from .listening import Heard, Listening, Microphones
 from .models import SharedModel

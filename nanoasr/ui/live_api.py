@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from ..audio import SAMPLE_RATE, read_blocks
+from ..audio.files import SAMPLE_RATE, read_blocks
 from ..decode.prompt import split_hotwords
 from ..errors import AudioError
-from ..stream import Update
+from ..live.session import Update
 from .models import SharedModel
 from .problems import as_answer
 

@@ -7,7 +7,7 @@ import gradio as gr
 import numpy as np
 from gradio.helpers import Examples
 
-from ..audio import CONTAINERS, SAMPLE_RATE, read_blocks
+from ..audio.files import CONTAINERS, SAMPLE_RATE, read_blocks
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "assets/speech", _PACKAGE.parent / "assets/speech")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
-from ..compare import Setting
 from ..decode.prompt import split_hotwords
 from ..decode.sampling import Sampling
 from ..errors import AudioError, OptionError
+from ..introspection.compare import Setting
 
 _AS_LOADED = {
     "name": "", "temperature": 0, "top_k": 0, "top_p": 1, "checkpoint": "", "quantize": "", "chunk, s": 15,

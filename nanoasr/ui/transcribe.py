@@ -10,11 +10,11 @@ from pathlib import Path
 import gradio as gr
 
 from .. import plots
+from ..audio.vad import SILENCE
 from ..decode.prompt import split_hotwords
 from ..decode.sampling import Sampling
 from ..errors import AudioError, NanoASRError
-from ..results import Transcript, write_all
-from ..vad import SILENCE
+from ..results.transcript import Transcript, write_all
 from . import html
 from .jobs import Stops, Turns, Update, transcribe_in_turn
 from .models import SharedModel

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from places import PARITY
 
+from nanoasr.audio.features import features, frame_count, lfr_count
 from nanoasr.checkpoint.load import load_checkpoint
-from nanoasr.features import features, frame_count, lfr_count
 from nanoasr.model.config import AdaptorConfig, CTCConfig, EncoderConfig, LLMConfig, ModelConfig
 from nanoasr.model.nano import Nano
 from nanoasr.model.qwen3 import Cache

@@ -1,4 +1,4 @@
-from nanoasr.results import Alternative, Segment, Token, Transcript
+from nanoasr.results.transcript import Alternative, Segment, Token, Transcript
 from nanoasr.ui import html
 
 NASTY = "<img src=x onerror=alert(1)>\"'&\x00"

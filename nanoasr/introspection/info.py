@@ -1,0 +1,84 @@
+"""What is loaded, and what it runs on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .. import backend
+from ..checkpoint.load import Checkpoint
+
+
+@dataclass(frozen=True)
+class Info:
+    """A loaded recognizer in figures; `str()` of it is for people."""
+
+    source: str
+    layout: str
+    parameters: dict[str, int]  # by part
+    megabytes: dict[str, float]  # in memory, by part
+    precision: str
+    audio_tokens: str
+    timestamps: bool
+    languages: tuple[str, ...]
+    device: str
+    blas: str | None
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in self.parameters.items())
+        times = "token times by CTC" if self.timestamps else "no CTC branch, so no token times"
+        lines = [
+            f"checkpoint  {self.source} ({self.layout} layout)",
+            f"parameters  {sum(self.parameters.values()) / 1e6:.1f} M: {parts}",
+            f"memory      {sum(self.megabytes.values()):.0f} MB, {self.precision}",
+            f"audio       {self.audio_tokens} rate of audio tokens; {times}",
+            f"languages   {', '.join(self.languages)}",
+            f"device      {self.device}" + (f", BLAS {self.blas}" if self.blas else ""),
+        ]
+        return "\n".join(lines + [f"note        {note}" for note in self.notes])
+
+
+def describe(checkpoint: Checkpoint, languages: tuple[str, ...], timestamps: bool) -> Info:
+    """The figures of a loaded checkpoint."""
+    layout, model = checkpoint.layout, checkpoint.model
+    parts = {"encoder": [model.audio_encoder], "adaptor": [model.audio_adaptor], "llm": [model.llm]}
+    if model.config.ctc:
+        parts["ctc"] = [model.ctc_decoder, model.ctc]
+    notes = []
+    if backend.on_cpu and checkpoint.precision != "stored as float32, computed in float32":
+        notes.append("a CPU computes in float32 whatever is stored: only float32 products are fast there")
+    notes += [note for note in (backend.blas_warning(), layout.card) if note]
+    return Info(
+        source=str(layout.folder),
+        layout=layout.name,
+        parameters={name: sum(map(_parameters, modules)) for name, modules in parts.items()},
+        megabytes={name: sum(map(_bytes, modules)) / 1e6 for name, modules in parts.items()},
+        precision=checkpoint.precision,
+        audio_tokens=layout.config.audio_tokens,
+        timestamps=timestamps,
+        languages=languages,
+        device=backend.device_name(),
+        blas=Path(backend.blas_path).name if backend.on_cpu and backend.blas_path else None,
+        notes=tuple(notes),
+    )
+
+
+def _arrays(layer: nn.Module) -> dict[str, mx.array]:
+    return {name: x for name, x in layer.items() if isinstance(x, mx.array) and not name.startswith("_")}
+
+
+def _parameters(module: nn.Module) -> int:
+    total = 0
+    for layer in module.modules():
+        arrays = _arrays(layer)
+        if "scales" in arrays:  # quantized: an integer of 32 bits holds several weights
+            total += arrays.pop("weight").size * 32 // layer.bits
+            del arrays["scales"], arrays["biases"]
+        total += sum(x.size for x in arrays.values())
+    return total
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(x.nbytes for layer in module.modules() for x in _arrays(layer).values())

@@ -1,9 +1,16 @@
 """nanoasr: Fun-ASR-Nano speech recognition in MLX. Start with `asr = nanoasr.load()`."""
 
 import importlib
+import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
-from . import backend as backend  # first of all: on a Linux CPU it gives MLX an optimised BLAS
+_is_command = sys.argv[:1] == ["-m"] or os.path.basename((sys.argv or [""])[0]) == "nanoasr"
+if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports prints no traceback; cli.main resets it
+
+from . import backend as backend  # noqa: E402 (before mlx: on a Linux CPU it loads an optimised BLAS)
 
 if TYPE_CHECKING:
     from .audio.vad import VadOptions
@@ -16,7 +23,7 @@ if TYPE_CHECKING:
     from .recognizer import Inspection, Recognizer, load
     from .results.transcript import Segment, Timings, Token, Transcript
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Inspection",
     "LiveOptions",
@@ -56,7 +63,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then, so that `import nanoasr` is quick."""
+    """Import public names on first use, so that `import nanoasr` is quick."""
     if name not in _HOME:
         raise AttributeError(f"module 'nanoasr' has no attribute {name!r}")
     return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

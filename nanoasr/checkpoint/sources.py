@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError, HubError
+from ..resources import assets_folder
 
 PRESETS = {
     "nano": "FunAudioLLM/Fun-ASR-Nano-2512",
@@ -29,11 +30,7 @@ _NEEDED = [
     "Qwen3-0.6B/tokenizer.json",
     "Qwen3-0.6B/tokenizer_config.json",
 ]
-_PACKAGE = Path(__file__).resolve().parents[1]
-BUNDLED = next(
-    (folder for folder in (_PACKAGE / "assets/nano-tiny", _PACKAGE.parent / "assets/nano-tiny") if folder.is_dir()),
-    _PACKAGE.parent / "assets/nano-tiny",
-)
+BUNDLED = assets_folder() / "nano-tiny"
 
 
 def find_checkpoint(source: "str | Path | None" = None) -> Path:

@@ -8,18 +8,17 @@ import numpy as np
 from gradio.helpers import Examples
 
 from ..audio.files import CONTAINERS, SAMPLE_RATE, read_blocks
+from ..resources import assets_folder
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_FOLDERS = (_PACKAGE / "assets/speech", _PACKAGE.parent / "assets/speech")
+_FOLDER = assets_folder() / "speech"
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"}
 
 
 def shipped() -> list[Path]:
     """The example recordings; none where nothing says under which licences they may be passed on."""
-    for folder in _FOLDERS:
-        if folder.is_dir() and any(folder.glob("README*")) | any(folder.glob("LICEN[CS]E*")):
-            return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return []
+    if not (_FOLDER / "README.md").is_file():
+        return []
+    return sorted(path for path in _FOLDER.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def offer_examples(audio: gr.Audio) -> Examples | None:
@@ -39,7 +38,7 @@ def offer_examples(audio: gr.Audio) -> Examples | None:
 
 def licences() -> str:
     """Where the examples come from and how they may be used, as Markdown."""
-    text = next(path for path in (folder / "README.md" for folder in _FOLDERS) if path.is_file()).read_text("utf-8")
+    text = (_FOLDER / "README.md").read_text("utf-8")
     return text.partition("\n")[2].strip()  # without its heading
 
 

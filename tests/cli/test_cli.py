@@ -16,7 +16,7 @@ from commands import COMMAND, ENVIRONMENT, EXPECTED, MODEL, SHORT, complaints, r
 from places import PARITY, SPEECH
 
 import nanoasr
-from nanoasr import cli
+from nanoasr.cli import info
 from nanoasr.results.transcript import FORMATS
 
 
@@ -35,7 +35,7 @@ def wanted() -> nanoasr.Transcript:
 # What is printed
 
 
-@pytest.mark.parametrize("command", ["", "transcribe", "convert", "bench", "info", "train"])
+@pytest.mark.parametrize("command", ["", "app", "transcribe", "live", "info", "convert", "train", "bench"])
 def test_help_says_what_there_is_and_gives_examples(command, capsys):
     assert run(*[command] * bool(command), "--help") == 0
     said = capsys.readouterr().out
@@ -91,7 +91,7 @@ def test_verbose_says_what_each_stage_took_and_what_is_doubtful(speech, capsys):
     assert transcribe(speech, "--verbose") == 0
     said = capsys.readouterr().err
     assert "real-time factor" in said
-    assert "nanoasr: note: speech.wav: the segment at 0.0 s has more to say" in said
+    assert "nanoasr: note: speech.wav: the segment at 0.0 s was cut off at --max-tokens" in said
 
 
 def test_options_reach_the_recognizer(speech, capsys):
@@ -238,10 +238,10 @@ def test_info_tells_the_device_its_speed_and_what_a_checkpoint_holds(capsys):
 
 
 def test_info_works_without_a_bundled_checkpoint(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(cli, "BUNDLED", tmp_path / "none")
+    monkeypatch.setattr(info, "BUNDLED", tmp_path / "none")
     assert run("info") == 0
     said = capsys.readouterr().out
-    assert "none is bundled" in said
+    assert "no bundled one" in said
     assert "GFLOP/s" in said
 
 

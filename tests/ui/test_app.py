@@ -2,30 +2,8 @@
 
 import threading
 
-import pytest
 from pages import CLIP
 from running import ROOT, App, ask, file_data, upload_file
-
-
-def test_only_this_machine_is_let_in_and_nothing_is_shared_unless_asked_for(monkeypatch):
-    import app
-
-    monkeypatch.setattr("sys.argv", ["app.py"])
-    options = app.parse_args()
-    assert (options.host, options.share, options.auth, options.model, options.quantize) == (
-        "127.0.0.1", False, None, None, None,
-    )  # fmt: skip
-    assert (options.max_minutes, options.max_upload_mb) == (60, 200)
-
-
-@pytest.mark.parametrize("flags", [["--auth", "nobody"], ["--max-minutes", "-1"], ["--max-upload-mb", "x"]])
-def test_flags_that_cannot_be_are_refused_in_a_sentence(flags, monkeypatch, capsys):
-    import app
-
-    monkeypatch.setattr("sys.argv", ["app.py", *flags])
-    with pytest.raises(SystemExit):
-        app.parse_args()
-    assert f"argument {flags[0]}" in capsys.readouterr().err
 
 
 def test_with_auth_nobody_is_let_in_without_the_password(tmp_path):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nanoasr.cli.files import Output, find_recordings, output_names
+from nanoasr.cli.recordings import find_recordings, output_names
+from nanoasr.cli.transcribe import Output
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The sizes of a network. The defaults are Fun-ASR-Nano's; every checkpoint layout is read into these."""
+"""The sizes of the networks. Defaults are those of the official checkpoints; every layout is read into these."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,6 +17,8 @@ class EncoderConfig:
     num_blocks: int = 50
     tp_blocks: int = 20
     kernel_size: int = 11
+    norm_eps: float = 1e-5
+    tp_norm: bool = True  # False for Paraformer's encoder, which ends after `after_norm`
     dropout: float = 0.0  # in training only, here and below
 
 
@@ -73,3 +75,70 @@ class ModelConfig:
     llm: LLMConfig = field(default_factory=LLMConfig)
     ctc: CTCConfig | None = None
     audio_tokens: AudioTokens = "low"
+
+
+@dataclass(frozen=True)
+class SenseVoiceConfig:
+    """SenseVoiceSmall: query vectors, the encoder and a linear CTC layer to `vocab_size` ids."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    vocab_size: int = 25055
+    blank_id: int = 0
+
+
+@dataclass(frozen=True)
+class PredictorConfig:
+    """A CIF predictor: a convolution, then one weight a frame; see `cif.Predictor`."""
+
+    idim: int = 512
+    l_order: int = 1
+    r_order: int = 1
+    smooth_factor: float = 1.0
+    noise_threshold: float = 0.0
+    tail_threshold: float = 0.45
+
+
+@dataclass(frozen=True)
+class UpsampledConfig:
+    """The second set of weights of a BiCif predictor, `upsample_times` a frame; see `bicif.UpsampledWeights`."""
+
+    idim: int = 512
+    upsample_times: int = 3
+    smooth_factor2: float = 0.25
+    noise_threshold2: float = 0.01
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Paraformer's decoder: `num_layers` with attention, `self_layers` without, then one feed-forward layer."""
+
+    size: int = 512
+    attention_heads: int = 4
+    linear_units: int = 2048
+    num_layers: int = 16
+    self_layers: int = 0
+    kernel_size: int = 11
+
+
+@dataclass(frozen=True)
+class SeacoConfig:
+    """The hotword branch of SeACo-Paraformer; `no_bias_id` is what its output layer predicts without a hotword."""
+
+    decoder: DecoderConfig = field(
+        default_factory=lambda: DecoderConfig(linear_units=1024, num_layers=6, kernel_size=21)
+    )
+    lstm_layers: int = 2
+    no_bias_id: int = 8377
+    start_id: int = 1
+
+
+@dataclass(frozen=True)
+class ParaformerConfig:
+    """Paraformer; `upsampled` is None without BiCif times, `seaco` without the hotword branch."""
+
+    encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(tp_blocks=0, tp_norm=False, norm_eps=1e-12))
+    predictor: PredictorConfig = field(default_factory=PredictorConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    upsampled: UpsampledConfig | None = None
+    seaco: SeacoConfig | None = None
+    vocab_size: int = 8404

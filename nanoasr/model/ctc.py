@@ -1,17 +1,15 @@
-"""The CTC branch: encoded frames -> a distribution over text units and "blank" for each, hence timestamps."""
+"""A CTC head: encoded frames -> log-probabilities of text units and "blank" for each, hence timestamps."""
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from .config import CTCConfig
-
 
 class CTC(nn.Module):
-    """The linear layer to ids; `model.ctc_decoder` (an `Adaptor`) comes before it."""
+    """The linear layer to `vocab_size` ids, named as in the official checkpoints (`ctc.ctc_lo`)."""
 
-    def __init__(self, config: CTCConfig):
+    def __init__(self, size: int, vocab_size: int):
         super().__init__()
-        self.ctc_lo = nn.Linear(config.decoder.llm_dim, config.vocab_size)
+        self.ctc_lo = nn.Linear(size, vocab_size)
 
     def __call__(self, x: mx.array) -> mx.array:
         return self.ctc_lo(x)

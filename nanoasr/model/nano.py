@@ -7,7 +7,7 @@ from .adaptor import Adaptor
 from .config import ModelConfig
 from .ctc import CTC, log_softmax
 from .qwen3 import Qwen3
-from .sanm import Encoder
+from .sanm import Encoder, keep_mask
 
 
 class Nano(nn.Module):
@@ -25,19 +25,19 @@ class Nano(nn.Module):
         self.llm = Qwen3(config.llm)
         if config.ctc is not None:
             self.ctc_decoder = Adaptor(config.ctc.decoder)
-            self.ctc = CTC(config.ctc)
+            self.ctc = CTC(config.ctc.decoder.llm_dim, config.ctc.vocab_size)
 
     def encode(self, features: mx.array, lengths: mx.array | None = None) -> mx.array:
         """LFR features [B, T, 560] -> [B, T, D]."""
-        return self.audio_encoder(features, _keep(features, lengths))
+        return self.audio_encoder(features, keep_mask(features, lengths))
 
     def adapt(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
         """Encoded frames [B, T, D] -> embeddings [B, T', L], one for each `downsample_rate` frames."""
-        return self.audio_adaptor(encoded, _keep(encoded, lengths))
+        return self.audio_adaptor(encoded, keep_mask(encoded, lengths))
 
     def ctc_logits(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
         """Encoded frames [B, T, D] -> scores [B, T, V] of text units and blank."""
-        return self.ctc(self.ctc_decoder(encoded, _keep(encoded, lengths)))
+        return self.ctc(self.ctc_decoder(encoded, keep_mask(encoded, lengths)))
 
     def ctc_logprobs(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
         """`ctc_logits` as float32 log-probabilities."""
@@ -51,7 +51,3 @@ class Nano(nn.Module):
         halved = 1 + (frames - 1) // 2
         quartered = 1 + (halved - 1) // 2
         return min(adapted, 1 + (quartered - 1) // 2)
-
-
-def _keep(x: mx.array, lengths: mx.array | None) -> mx.array | None:
-    return None if lengths is None else mx.arange(x.shape[1]) < lengths[:, None]

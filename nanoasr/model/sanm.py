@@ -1,7 +1,7 @@
-"""The SAN-M audio encoder (FunASR's `SenseVoiceEncoderSmall`).
+"""The SAN-M audio encoder of all families: FunASR's `SenseVoiceEncoderSmall` (with `tp` blocks) and `SANMEncoder`.
 
-A block is self-attention plus a memory: a depthwise convolution over the values (FSMN), which sees what
-attention blurs, the order of neighbouring frames.
+A block is self-attention plus a memory: a depthwise convolution over the values (FSMN), which keeps what attention
+blurs, the order of neighbouring frames.
 """
 
 import math
@@ -20,9 +20,10 @@ class Encoder(nn.Module):
         self.config = config
         self.encoders0 = [Block(config, config.input_size)]
         self.encoders = [Block(config, config.output_size) for _ in range(config.num_blocks - 1)]
-        self.after_norm = nn.LayerNorm(config.output_size)
-        self.tp_encoders = [Block(config, config.output_size) for _ in range(config.tp_blocks)]
-        self.tp_norm = nn.LayerNorm(config.output_size)
+        self.after_norm = nn.LayerNorm(config.output_size, config.norm_eps)
+        if config.tp_norm:
+            self.tp_encoders = [Block(config, config.output_size) for _ in range(config.tp_blocks)]
+            self.tp_norm = nn.LayerNorm(config.output_size, config.norm_eps)
 
     def __call__(self, features: mx.array, keep: mx.array | None = None) -> mx.array:
         """`keep` [B, T] is False where a batch is padding."""
@@ -32,6 +33,8 @@ class Encoder(nn.Module):
         for block in self.encoders0 + self.encoders:
             x = block(x, keep)
         x = self.after_norm(x)
+        if not self.config.tp_norm:
+            return x
         for block in self.tp_encoders:
             x = block(x, keep)
         return self.tp_norm(x)
@@ -41,9 +44,9 @@ class Block(nn.Module):
     def __init__(self, config: EncoderConfig, input_size: int):
         super().__init__()
         size = config.output_size
-        self.norm1 = nn.LayerNorm(input_size)
+        self.norm1 = nn.LayerNorm(input_size, config.norm_eps)
         self.self_attn = Attention(config, input_size)
-        self.norm2 = nn.LayerNorm(size)
+        self.norm2 = nn.LayerNorm(size, config.norm_eps)
         self.feed_forward = FeedForward(size, config.linear_units)
         self.dropout = nn.Dropout(config.dropout)
         self._residual = input_size == size  # the first block widens or narrows its input, so has none
@@ -70,7 +73,7 @@ class Attention(nn.Module):
 
 
 class Memory(nn.Module):
-    """FSMN: each channel of the values convolved with a kernel of its own, plus the values themselves."""
+    """FSMN memory: a depthwise convolution of the values, plus the values themselves."""
 
     def __init__(self, size: int, kernel_size: int):
         super().__init__()
@@ -85,7 +88,7 @@ class Memory(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Used by the adaptor and the CTC branch too."""
+    """Two linear layers with a ReLU between them; the adaptor and the CTC branch use it too."""
 
     def __init__(self, size: int, hidden: int):
         super().__init__()
@@ -97,9 +100,9 @@ class FeedForward(nn.Module):
 
 
 def attend(q: mx.array, k: mx.array, v: mx.array, heads: int, keep: mx.array | None = None) -> mx.array:
-    """Multi-head attention over [B, T, D] projections, blind to frames where `keep` [B, T] is False."""
+    """Multi-head attention of [B, N, D] queries over [B, T, D] keys and values; `keep` [B, T] is False at padding."""
     batch, frames, size = q.shape
-    q, k, v = (x.reshape(batch, frames, heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
+    q, k, v = (x.reshape(batch, x.shape[1], heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
     mask = None if keep is None else keep[:, None, None, :]
     mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=(size // heads) ** -0.5, mask=mask)
     return mixed.transpose(0, 2, 1, 3).reshape(batch, frames, size)
@@ -111,3 +114,8 @@ def positions(frames: int, size: int) -> mx.array:
     rates = mx.exp(mx.arange(half, dtype=mx.float32) * (-math.log(10000) / (half - 1)))
     angles = mx.arange(1, frames + 1, dtype=mx.float32)[:, None] * rates
     return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
+
+
+def keep_mask(x: mx.array, lengths: mx.array | None) -> mx.array | None:
+    """[B, T], False where a row of `x` [B, T, ...] is padding; None without `lengths`."""
+    return None if lengths is None else mx.arange(x.shape[1]) < lengths[:, None]

@@ -25,16 +25,17 @@ class Predictor(nn.Module):
         self.cif_output = nn.Linear(config.idim, 1)
 
     def __call__(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Encoded frames [B, T, D] -> float32 weights [B, T + 1]; the last frame of each row is its tail step."""
+        """Encoded frames [B, T, D] -> float32 weights [B, T + 1]; each row's own frames are followed by its tail step.
+
+        Frames beyond `lengths` must be zero, since the convolution sees them.
+        """
         batch, frames, _ = encoded.shape
         config = self.config
         lengths = mx.full((batch,), frames) if lengths is None else lengths
-        inside = mx.arange(frames) < lengths[:, None]
-        x = mx.where(inside[..., None], encoded, 0)  # the convolution must not see what stands in the padding
-        x = mx.pad(x, [(0, 0), (config.l_order, config.r_order), (0, 0)])
+        x = mx.pad(encoded, [(0, 0), (config.l_order, config.r_order), (0, 0)])
         x = self.cif_output(mx.maximum(self.cif_conv1d(x), 0)).squeeze(-1)
         alphas = cif_weights(x, config.smooth_factor, config.noise_threshold)
-        alphas = mx.pad(mx.where(inside, alphas, 0), [(0, 0), (0, 1)])
+        alphas = mx.pad(mx.where(mx.arange(frames) < lengths[:, None], alphas, 0), [(0, 0), (0, 1)])
         return mx.where(mx.arange(frames + 1) == lengths[:, None], config.tail_threshold, alphas)
 
 

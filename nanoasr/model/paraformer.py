@@ -38,9 +38,11 @@ class Paraformer(nn.Module):
 
         Evaluates the weights, since the number of tokens depends on them.
         """
+        if lengths is not None:  # the hidden state of the tail step is zero, and a convolution sees the padding
+            encoded = mx.where(keep_mask(encoded, lengths)[..., None], encoded, 0)
         alphas = self.predictor(encoded, lengths)
         firing = fire(np.array(alphas))
-        shares = mx.array(firing.shares[..., : encoded.shape[1]])  # the tail step's hidden state is zero
+        shares = mx.array(firing.shares[..., : encoded.shape[1]])
         return alphas, firing, (shares @ encoded.astype(mx.float32)).astype(encoded.dtype)
 
     def decode(

@@ -1,19 +1,19 @@
 """When each piece of a text was said, by the CTC branch's probabilities of its units in every frame."""
 
 import itertools
-import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..checkpoint.ctc_tokens import CTCTokens, Piece
+from ..results.words import word_starts
 from .boundaries import word_edges
 
 FRAME_SECONDS = 0.06
 # LFR frame i is centred on filterbank frame 6 i, and that on the middle of its 25 ms
 _CENTRE = 0.0125
-_CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff]")  # written without spaces: each character counts as a word
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ def _piece_times(
     text: str, pieces: Sequence[Piece], aligned: Sequence[Aligned], samples: np.ndarray
 ) -> list[tuple[float, float]]:
     """Start and end of every piece: words have theirs from the sound, pieces share the word that they are of."""
-    first_of_word = [i for i, piece in enumerate(pieces) if not i or _begins_word(text, piece)]
-    groups = [range(i, j) for i, j in zip(first_of_word, [*first_of_word[1:], len(pieces)], strict=True)]
+    starts = word_starts(text)
+    words = [bisect_left(starts, piece.end) for piece in pieces]  # the word that each ends in
+    groups = [list(group) for _, group in itertools.groupby(range(len(pieces)), words.__getitem__)]
     centres = [(unit.start + unit.end - 1) / 2 * FRAME_SECONDS + _CENTRE for unit in aligned]
     recognized = [(centres[group[0]], centres[group[-1]]) for group in groups]
     letters = [len(text[pieces[group[0]].start : pieces[group[-1]].end].strip()) for group in groups]
@@ -118,11 +119,6 @@ def _piece_times(
             cuts = [start + (end - start) * share for share in np.cumsum(lengths) / max(1, sum(lengths))]
         times += [(float(a), float(b)) for a, b in itertools.pairwise(cuts)]
     return times
-
-
-def _begins_word(text: str, piece: Piece) -> bool:
-    before, after = text[piece.start - 1 : piece.start], text[piece.start : piece.end]
-    return before.isspace() or after[:1].isspace() or bool(_CJK.match(after) or _CJK.match(before))
 
 
 def _owners(token_texts: Sequence[str], text: str) -> list[int | None] | None:

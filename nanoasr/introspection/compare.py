@@ -139,7 +139,7 @@ def compare(
             seeds = _seeds(setting, repeats)
             for i, (recording, reference) in enumerate(zip(recordings, references, strict=True)):
                 for k, seed in enumerate(seeds):
-                    blank = Result(_name(recording, i), setting, k + 1, seed, reference=reference)
+                    blank = Result(_name(recording, i), setting, k + 1, seed, reference=reference or None)
                     result = _run(loaded, recording, blank, stopped, max_seconds)
                     if stopped():
                         return [found[place] for place in sorted(found)]

@@ -1,76 +1,91 @@
-"""Which words of successive hypotheses stand: those that several in a row agree on.
+"""Decide which words of successive hypotheses are committed: those that several in a row agree on.
 
-A hypothesis about speech that still goes on is surest about what was said first. Text is compared in pieces: words,
-or single characters where a script writes none.
+A hypothesis about unfinished speech is most reliable at its beginning.
 """
 
-import re
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-_CJK = "\u3040-\u30ff\u3400-\u9fff"
-_PIECE = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]+)")
+from ..results.words import Piece, is_word_character
 
 
 @dataclass(frozen=True)
 class Revision:
-    """Words of a segment that had been committed, and what stands in their place; either may be empty."""
+    """Committed words of a segment, and what replaces them in its final text; either may be empty."""
 
     committed: str
     final: str
 
 
-def words_of(text: str) -> list[str]:
-    """A text in pieces that, joined, are the text."""
-    return [piece if i else piece.lstrip() for i, piece in enumerate(_PIECE.findall(text))]
-
-
 class Agreement:
-    """The hypotheses about one segment, and the words that were committed; those never change again."""
+    """The hypotheses about one segment and its committed words, which never change again."""
 
     def __init__(self, needed: int):
-        self._needed = needed  # hypotheses in a row that must agree
-        self._guesses: list[list[str]] = []
+        self._needed = needed  # consecutive hypotheses that must agree
+        self._hypotheses: list[list[str]] = []
         self._committed: list[str] = []
 
     @property
     def shown(self) -> tuple[str, str]:
-        """(committed, tentative) text; one after the other they read as the last hypothesis does."""
-        guess = self._guesses[-1] if self._guesses else []
-        rest = "".join(guess[_place_after(self._committed, guess) :])
-        return "".join(self._committed).strip(), rest if self._committed else rest.strip()
+        """The committed and the tentative text; joined, they read like the last hypothesis."""
+        last = self._hypotheses[-1] if self._hypotheses else []
+        return "".join(self._committed), "".join(last[_continuation(self._committed, last) :])
 
-    def add(self, text: str, ready: int) -> range:
-        """Take a hypothesis and commit what it confirms of its first `ready` words -> which of them are new."""
-        pieces, done = words_of(text), len(self._committed)
-        self._guesses = [*self._guesses, pieces][-self._needed :]
-        if len(self._guesses) < self._needed or pieces[:done] != self._committed:
-            return range(done, done)
-        agreed = min(_equal(guess, pieces) for guess in self._guesses)
-        self._committed = pieces[: max(min(agreed, ready), done)]
+    def add(self, words: Sequence[Piece], ready: int) -> range:
+        """Add a hypothesis, commit those of its first `ready` words that are agreed on, and return which are new."""
+        texts, done = [word.text for word in words], len(self._committed)
+        confirms = _same_letters(texts[:done], self._committed)
+        if confirms:  # punctuation that changed after it was committed is left to the final text
+            texts[:done] = self._committed
+        self._hypotheses = [*self._hypotheses, texts][-self._needed :]
+        if confirms and len(self._hypotheses) == self._needed:
+            agreed = min(_common(hypothesis, texts) for hypothesis in self._hypotheses)
+            self._committed = texts[: max(min(agreed, ready), done)]
         return range(done, len(self._committed))
 
-    def revision(self, final: str) -> Revision | None:
-        """What of the committed words the final text has otherwise; None where it begins with just them."""
-        pieces = words_of(final)
-        if pieces[: len(self._committed)] == self._committed:
+    def revision(self, words: Sequence[Piece]) -> Revision | None:
+        """Compare the final words with the committed ones; None where they begin with just these."""
+        final, done = [word.text for word in words], len(self._committed)
+        unchanged = "".join(final).startswith("".join(self._committed))
+        if unchanged and _same_letters(final[:done], self._committed):
             return None
-        place = _place_after(self._committed, pieces)
-        steps = SequenceMatcher(None, self._committed, pieces[:place], autojunk=False).get_opcodes()
+        final = final[: _continuation(self._committed, final)]
+        steps = SequenceMatcher(None, self._committed, final, autojunk=False).get_opcodes()
         changed = [step for step in steps if step[0] != "equal"] or steps
-        said, stands = self._committed[changed[0][1] : changed[-1][2]], pieces[changed[0][3] : changed[-1][4]]
-        return Revision("".join(said).strip(), "".join(stands).strip())
+        replaced, replacing = self._committed[changed[0][1] : changed[-1][2]], final[changed[0][3] : changed[-1][4]]
+        return Revision("".join(replaced).strip(), "".join(replacing).strip())
 
 
-def _equal(a: list[str], b: list[str]) -> int:
-    """How many pieces two hypotheses share from their beginning."""
+def count_ready(words: Sequence[Piece], now: float, hold: float, confidence: float) -> int:
+    """Count the leading words that ended at least `hold` seconds ago and whose tokens are all probable enough."""
+    for i, word in enumerate(words):
+        ended = i < len(words) - 1 if word.end is None else word.end <= now - hold
+        alignment = [token.confidence for token in word.tokens if token.confidence is not None]
+        least = min([math.exp(token.logprob) for token in word.tokens] + alignment, default=0.0)
+        if not ended or least < confidence:
+            return i
+    return len(words)
+
+
+def _common(a: list[str], b: list[str]) -> int:
+    """Length of the common beginning."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _place_after(committed: list[str], guess: list[str]) -> int:
-    """Where a guess goes on after what was committed, if it has words of that otherwise."""
-    if guess[: len(committed)] == committed:
+def _same_letters(a: list[str], b: list[str]) -> bool:
+    return list(map(_letters, a)) == list(map(_letters, b))
+
+
+def _letters(word: str) -> str:
+    return "".join(filter(is_word_character, word))
+
+
+def _continuation(committed: list[str], hypothesis: list[str]) -> int:
+    """Index where a hypothesis continues after the committed words, even if it has some of them differently."""
+    if hypothesis[: len(committed)] == committed:
         return len(committed)
-    blocks = SequenceMatcher(None, committed, guess, autojunk=False).get_matching_blocks()
+    blocks = SequenceMatcher(None, committed, hypothesis, autojunk=False).get_matching_blocks()
     after = [block.b + len(committed) - block.a for block in blocks if block.size]
-    return min(after[-1] if after else len(committed), len(guess))
+    return min(after[-1] if after else len(committed), len(hypothesis))

@@ -6,7 +6,6 @@ than one pass. Words that successive hypotheses agree on are committed: they sta
 final text is then what `Recognizer.transcribe` gives for that stretch of sound.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +22,8 @@ from ..decode.generate import Generated
 from ..errors import AudioError, OptionError
 from ..pipeline import Wish
 from ..results.transcript import Segment, Timings, Transcript, join_texts
-from ..results.words import Piece, split_words
-from .agreement import Revision
+from ..results.words import split_words
+from .agreement import Revision, count_ready
 from .events import Latency, LiveOptions, Update
 from .hypotheses import Guesser, OpenSegment
 
@@ -194,18 +193,9 @@ class LiveSession:
         self.latency = replace(latency, passes=latency.passes + 1)
         now = self._position / SAMPLE_RATE
         words = split_words(found.text, found.tokens)
-        new = segment.text.add(found.text, self._ready(words, now))
+        ready = count_ready(words, now, self.options.hold, self.options.confidence)
+        new = segment.text.add(words, ready)
         return tuple(now - words[i].end for i in new if words[i].end is not None)
-
-    def _ready(self, words: Sequence[Piece], now: float) -> int:
-        """How many words from the first on are over and beyond doubt."""
-        for i, word in enumerate(words):
-            over = i < len(words) - 1 if word.end is None else word.end <= now - self.options.hold
-            known = [token.confidence for token in word.tokens if token.confidence is not None]
-            sure = min([math.exp(token.logprob) for token in word.tokens] + known, default=0.0)
-            if not over or sure < self.options.confidence:
-                return i
-        return len(words)
 
     def _end(self, span: Span) -> tuple[Segment, Revision | None] | None:
         """Decode a segment that is over, as `transcribe` does."""
@@ -220,7 +210,7 @@ class LiveSession:
             return None
         self._count_in(found.made)
         self._timings += found.timings
-        revision = segment.text.revision(found.segment.text)
+        revision = segment.text.revision(split_words(found.segment.text))
         final = replace(found.segment, revised=revision is not None)
         if final.tokens:
             self._segments.append(final)

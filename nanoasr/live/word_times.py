@@ -6,7 +6,6 @@ from difflib import SequenceMatcher
 
 from ..results.transcript import Segment
 from ..results.words import split_words
-from .agreement import words_of
 from .events import Update
 
 
@@ -60,5 +59,5 @@ class WordTimes:
 
 def _found(words: Sequence[str], text: str) -> list[int]:
     """Which of the words a text has, in the same order."""
-    matcher = SequenceMatcher(None, words, [piece.strip() for piece in words_of(text)], autojunk=False)
+    matcher = SequenceMatcher(None, words, [piece.text.strip() for piece in split_words(text)], autojunk=False)
     return [i for block in matcher.get_matching_blocks() for i in range(block.a, block.a + block.size)]

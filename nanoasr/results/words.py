@@ -1,16 +1,20 @@
-"""Tokens, and the words that they spell."""
+"""Tokens, words, and the only rule for where a word begins.
 
-from __future__ import annotations
+A word is what stands between two spaces, with its punctuation. In scripts written without spaces (Chinese, Japanese,
+Thai, Lao, Khmer, Burmese, Tibetan) it is one character with its marks and the punctuation after it. Live
+transcription, alignment, subtitles and error rates all split text here.
+"""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """A token that the model weighed at one step."""
+    """A token that the model considered at one step."""
 
     id: int
     text: str
@@ -19,11 +23,11 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token that the model chose; times in seconds of the recording, None where no alignment gave them.
+    """One token that the model chose; times in seconds of the recording, None without an alignment.
 
-    `text` is empty for a token that ends inside a character: the one that completes it has the character.
-    `alternatives` are the likeliest at this step, on request only; a sampled token need not be among them.
-    `confidence` is the alignment's.
+    `text` is empty for a token that ends inside a character: the token that completes it has the character.
+    `alternatives` are the most probable tokens of this step, on request only; a sampled token may not be among them.
+    `confidence` comes from the alignment.
     """
 
     id: int
@@ -37,17 +41,18 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word, or one CJK character, with the punctuation after it. Words within one token share its times."""
+    """A word with its punctuation. Words that share a token share its times."""
 
     text: str
     start: float | None
     end: float | None
     confidence: float | None
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A word with the space in front of it, if any, and the tokens that its letters come from."""
+    """A word with the space before it, and the tokens of its letters, marks and digits."""
 
     text: str
     tokens: tuple[Token, ...]
@@ -66,16 +71,41 @@ class Piece:
         return sum(known) / len(known) if known else None
 
 
-def split_words(text: str, tokens: Sequence[Token]) -> list[Piece]:
-    """The words of a text, with the tokens that they come from; with none where the tokens spell another text."""
-    spelled = "".join(token.text for token in tokens)
-    if _SPACE.sub("", spelled) == _SPACE.sub("", text):
-        return _split(tokens)
-    return _split([Token(0, text, 0.0)])
+def split_words(text: str, tokens: Sequence[Token] = ()) -> list[Piece]:
+    """Split a text into words, which joined are `one_line(text)`; without tokens where those spell another text."""
+    text = one_line(text)
+    sources = _sources(text, tokens)
+    pieces = []
+    for start, stop in pairwise([*word_starts(text), len(text)]):
+        known = [sources[i] for i in range(start, stop) if sources and is_word_character(text[i])]
+        used = tokens[known[0].start : known[-1].stop] if known else ()
+        pieces.append(Piece(text[start:stop], tuple(used)))
+    return pieces
+
+
+def word_starts(text: str) -> list[int]:
+    """Return the index where each word of a text begins; the space before a word belongs to it.
+
+    A word has a letter or a digit. Anything else belongs to the word before it, at the beginning to the one after.
+    """
+    starts: list[int] = []
+    start, before, letter = 0, "", ""  # `letter`: the last letter or digit since `start`
+    for i, char in enumerate(text):
+        if i and _may_start(char, before, letter):
+            if letter:
+                starts.append(start)
+            if starts:
+                start, letter = i, ""
+        if _is_letter(char):
+            letter = char
+        before = char
+    if letter or (text and not starts):
+        starts.append(start)
+    return starts
 
 
 def join_texts(texts: Iterable[str]) -> str:
-    """Join texts that follow each other: a space between them, but none between CJK or at full-width punctuation."""
+    """Join consecutive texts with a space, but with none between Chinese or Japanese or at full-width punctuation."""
     joined: list[str] = []
     for text in filter(None, (text.strip() for text in texts)):
         if joined and not _joins_closely(joined[-1], text):
@@ -84,67 +114,86 @@ def join_texts(texts: Iterable[str]) -> str:
     return "".join(joined)
 
 
-def _joins_closely(left: str, right: str) -> bool:
-    last = next((c for c in reversed(left) if not _is_punctuation(c)), "")
-    first = next((c for c in right if not _is_punctuation(c)), "")
-    if _CJK.match(last) and _CJK.match(first):
-        return True
-    return any(_is_punctuation(c) and _CJK.match(c) for c in (left[-1], right[0]))
-
-
 def one_line(text: str) -> str:
-    """The text without line ends, tabs and control characters: a space stands for any run of them."""
+    """Replace every run of white space, line ends and control characters by one space, and strip the text."""
     return _SPACE.sub(" ", text).strip()
 
 
-# Scripts written without spaces, and full-width forms. Not Hangul: Korean puts spaces between words.
-_CJK = re.compile("[\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")
-_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")  # control characters too: no file format here can hold them
-_NEVER_FIRST = frozenset("々ーぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ")  # Japanese: they belong to the one before
+def is_word_character(char: str) -> bool:
+    """Tell letters, their marks and digits from punctuation, symbols and spaces."""
+    return unicodedata.category(char)[0] in "LMN"
 
 
-def _split(tokens: Iterable[Token]) -> list[Piece]:
-    pieces: list[Piece] = []
-    letters: list[str] = []
-    sources: list[Token] = []
-    waiting: list[Token] = []  # tokens without text yet: they start the next character
-    before = spoken = ""  # the last character, and the word's last one that is not punctuation
-
-    def finish_word() -> None:
-        text = _SPACE.sub(" ", "".join(letters))
-        if pieces and not spoken:  # a lone dash, spaces at the end
-            pieces[-1] = Piece((pieces[-1].text + text).rstrip(), pieces[-1].tokens)
-        elif text.strip():
-            pieces.append(Piece(text, tuple(sources)))
-
-    for token in tokens:
-        waiting.append(token)
-        for char in token.text:
-            if _starts_word(char, before, spoken):
-                finish_word()
-                letters, sources, spoken = [], [], ""
-            letters.append(char)
-            before = char
-            if not (_SPACE.match(char) or _is_punctuation(char)):
-                if waiting or not sources:
-                    sources += waiting or [token]
-                waiting = []
-                spoken = char
-        if token.text:
-            waiting = []
-    finish_word()
-    return pieces
+_CJK = (
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3041-\u312f\u31a0-\u31bf\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
+)
+UNSPACED = (  # the letters of all scripts written without spaces, as a class of a regular expression
+    _CJK + "\u0e01-\u0e4e"  # Thai
+    "\u0e81-\u0ece\u0edc-\u0edf"  # Lao
+    "\u0f00\u0f40-\u0fbc"  # Tibetan
+    "\u1000-\u103f\u1050-\u108f\u109a-\u109f\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa60-\uaa7f"  # Burmese
+    "\u1780-\u17d3\u17d7\u17dc\u17dd"  # Khmer
+)
+_IS_CJK, _IS_UNSPACED = re.compile(f"[{_CJK}]"), re.compile(f"[{UNSPACED}]")
+_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")  # no file format here can hold control characters
+# Letters that never begin a word (small kana, iteration and length marks, vowels written after their consonant), and
+# characters that the next one belongs to (vowels written before their consonant, signs that stack two consonants).
+_FOLLOWS = frozenset("々〻ーゝゞヽヾぁぃぅぇぉっゃゅょゎゕゖァィゥェォッャュョヮヵヶｧｨｩｪｫｬｭｮｯｰﾞﾟะาำๅๆฯະາຳຽໆៗ") | {
+    chr(code) for code in range(0x31F0, 0x3200)
+}
+_LEADS = frozenset("เแโใไເແໂໃໄ\u1039\u17d2")
 
 
-def _starts_word(char: str, before: str, spoken: str) -> bool:
-    if _SPACE.match(char):
-        return not _SPACE.match(before)
+def _may_start(char: str, before: str, letter: str) -> bool:
+    if char.isspace():
+        return not before.isspace()
     category = unicodedata.category(char)
-    opening = category in ("Ps", "Pi")
-    if not spoken or (category[0] in "MP" and not opening) or category == "Cf" or char in _NEVER_FIRST:
+    opening = category in ("Ps", "Pi", "Sc")
+    if not letter or before in _LEADS or char in _FOLLOWS or category == "Cf":
         return False
-    return any(_CJK.match(c) for c in (char, spoken, before))
+    if category[0] in "MPS" and not opening:
+        return False
+    return bool(
+        _is_wide_punctuation(before)
+        or _is_wide_punctuation(char)
+        or _IS_UNSPACED.match(char)
+        or _IS_UNSPACED.match(letter)
+    )
+
+
+def _sources(text: str, tokens: Sequence[Token]) -> list[range] | None:
+    """For each character the tokens that spell it (bytes of one may be spread over several); None if they do not."""
+    spelled: list[tuple[str, range]] = []
+    first = 0
+    for i, token in enumerate(tokens):
+        for char in token.text:
+            if not _SPACE.match(char):
+                spelled.append((char, range(first, i + 1)))
+            first = i
+        if token.text:
+            first = i + 1
+    if [char for char, _ in spelled] != [char for char in text if char != " "]:
+        return None
+    following = iter(spelled)
+    return [range(0) if char == " " else next(following)[1] for char in text]
+
+
+def _is_letter(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LN"
 
 
 def _is_punctuation(char: str) -> bool:
     return unicodedata.category(char)[0] == "P"
+
+
+def _is_wide_punctuation(char: str) -> bool:
+    return bool(char) and _is_punctuation(char) and unicodedata.east_asian_width(char) in "WFH"
+
+
+def _joins_closely(left: str, right: str) -> bool:
+    if _is_wide_punctuation(left[-1]) or _is_wide_punctuation(right[0]):
+        return True
+    last = next((c for c in reversed(left) if not _is_punctuation(c)), "")
+    first = next((c for c in right if not _is_punctuation(c)), "")
+    return bool(_IS_CJK.match(last) and _IS_CJK.match(first))

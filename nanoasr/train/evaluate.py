@@ -1,6 +1,5 @@
 """Word error rates of a network on manifests, by its CTC branch and by its LLM, both greedy."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import numpy as np
 from ..decode.generate import Request, generate
 from ..decode.sampling import Sampling
 from ..model.nano import Nano
+from ..results.scoring import error_rates, normalize
 from .batches import Batch, Data
 from .network import Start
 from .prompts import Prompts
@@ -53,7 +53,7 @@ def score(
     texts = [h.text for h in heard]
     ctc = word_error_rate(texts, [h.ctc for h in heard]) if heard and heard[0].ctc is not None else None
     llm = word_error_rate(texts, [h.llm for h in heard]) if use_llm else None
-    return Score(len(heard), sum(len(words(text)) for text in texts), ctc, llm), heard
+    return Score(len(heard), sum(len(normalize(text).split()) for text in texts), ctc, llm), heard
 
 
 def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> list[Heard]:
@@ -91,23 +91,7 @@ def _prompts(model: Nano, batch: Batch, audio: mx.array) -> list[mx.array]:
     ]
 
 
-def words(text: str) -> list[str]:
-    """A text as it is scored: lower case, no punctuation, Chinese and Japanese by the character."""
-    text = re.sub(r"([\u3040-\u30ff\u3400-\u9fff])", r" \1 ", text.lower())
-    return re.sub(r"[^\w\s']|_", " ", text).split()
-
-
 def word_error_rate(texts: Sequence[str], heard: Sequence[str]) -> float:
-    """Substituted, missing and extra words, per hundred of those that were said."""
-    errors = sum(edits(words(said), words(got)) for said, got in zip(texts, heard, strict=True))
-    return 100.0 * errors / max(1, sum(len(words(said)) for said in texts))
-
-
-def edits(a: Sequence[str], b: Sequence[str]) -> int:
-    """The least number of words to change, drop or add that turns `a` into `b`."""
-    row = list(range(len(b) + 1))
-    for i, left in enumerate(a, 1):
-        corner, row[0] = row[0], i
-        for j, right in enumerate(b, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (left != right))
-    return row[-1]
+    """Return the word error rate in percent, as `results.scoring` counts it; 0 where nothing was said."""
+    rate, _ = error_rates(zip(texts, heard, strict=True))
+    return 100.0 * (rate or 0.0)

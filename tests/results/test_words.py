@@ -1,19 +1,81 @@
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transcripts import letters, segment, segments, texts, timed, untimed
 
 from nanoasr.results.transcript import Segment, Token, join_texts
+from nanoasr.results.words import one_line, split_words
 
 
 def words(*tokens):
     return [word.text for word in segment(*tokens).words]
 
 
+anything = texts | st.text(max_size=12)
+SENTENCES = {
+    "今天天气很好，我们去公园，好吗？": "今 天 天 气 很 好， 我 们 去 公 园， 好 吗？",
+    "ＡＢＣ hello world": "ＡＢＣ hello world",
+    "２０２４年３月，用ＭＬＸ。": "２０２４ 年 ３ 月， 用 ＭＬＸ。",
+    "ﾋﾟｭｰﾀｰ": "ﾋﾟｭｰ ﾀｰ",
+    "人々の一ヶ月": "人々 の 一ヶ 月",
+    "สวัสดีครับ เก่งๆ": "ส วั ส ดี ค รั บ เก่ งๆ",
+    "ເຈົ້າດີ": "ເຈົ້າ ດີ",
+    "ស្ទឹង": "ស្ទឹ ង",
+    "မင်္ဂလာ": "မ င်္ဂ လာ",
+    "안녕하세요, 여러분!": "안녕하세요, 여러분!",
+    "大韓민국 만세": "大 韓 민국 만세",
+    "مرحبا بالعالم": "مرحبا بالعالم",
+    "नमस्ते दुनिया": "नमस्ते दुनिया",
+    "cafe\u0301 e\u0301te\u0301": "cafe\u0301 e\u0301te\u0301",
+    "a—b, it's 3.5!": "a—b, it's 3.5!",
+    "Hello，world。Yes": "Hello， world。 Yes",
+    "他说“你好”（走了）": "他 说 “你 好” （走 了）",
+    "共$5，50％的": "共 $5， 50％ 的",
+    "好😀的 👩‍👩‍👧": "好😀 的_👩‍👩‍👧",
+    "— yes": "—_yes",
+    "？！": "？！",
+}
+
+
+@pytest.mark.parametrize("text", SENTENCES)
+def test_each_script_has_its_words(text):
+    assert [piece.text.strip().replace(" ", "_") for piece in split_words(text)] == SENTENCES[text].split()
+
+
+@settings(deadline=None)
+@given(anything)
+def test_words_joined_are_the_text(text):
+    assert "".join(piece.text for piece in split_words(text)) == one_line(text)
+
+
+@settings(deadline=None)
+@given(anything)
+def test_every_word_has_a_letter_or_a_digit_unless_the_text_has_none(text):
+    pieces = split_words(text)
+    assert len(pieces) <= 1 or all(any(unicodedata.category(c)[0] in "LN" for c in piece.text) for piece in pieces)
+
+
+@settings(deadline=None)
+@given(anything)
+def test_the_first_words_of_a_text_are_words_alone(text):
+    spelled = [piece.text for piece in split_words(text)]
+    for count in range(len(spelled) + 1):
+        assert [piece.text for piece in split_words("".join(spelled[:count]))] == spelled[:count]
+
+
 @settings(deadline=None)
 @given(segments())
 def test_words_keep_every_letter(s):
     assert letters("".join(word.text for word in s.words)) == letters(s.text)
+
+
+@settings(deadline=None)
+@given(st.lists(texts, max_size=8))
+def test_the_words_of_a_text_are_the_same_however_its_tokens_cut_it(parts):
+    text = "".join(parts)
+    assert [p.text for p in split_words(text, untimed(*parts))] == [p.text for p in split_words(text)]
 
 
 @settings(deadline=None)

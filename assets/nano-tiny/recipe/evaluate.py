@@ -26,6 +26,7 @@ import numpy as np
 
 import nanoasr
 from nanoasr.audio.files import load_audio
+from nanoasr.results.scoring import normalize
 from nanoasr.train.evaluate import word_error_rate
 from nanoasr.train.manifest import read_manifest
 
@@ -104,7 +105,7 @@ def accuracy(asr: nanoasr.Recognizer, sets: list[Recordings], sphinx: str | None
         others = [beside.submit(by_sphinx, sphinx, recordings) for recordings in measured if sphinx]
         ours = [f"{by_llm(asr, recordings):.1f} % | {by_ctc(asr, recordings):.1f} %" for recordings in measured]
     for i, (recordings, rates) in enumerate(zip(measured, ours, strict=True)):
-        words = sum(len(text.split()) for text in recordings.texts)
+        words = sum(len(normalize(text).split()) for text in recordings.texts)
         other = f"{others[i].result():.1f} %" if sphinx else "–"
         lines.append(f"| {recordings.name} | {len(recordings.texts)} | {words} | {rates} | {other} |")
     return lines

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .introspection.attention import TextAttention
     from .live.session import LiveOptions, LiveSession, Update
     from .recognizer import Inspection, Recognizer, load
-    from .results.transcript import Segment, Timings, Token, Transcript
+    from .results import Segment, Timings, Token, Transcript, Word
 
 __version__ = "0.2.0"
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Transcript",
     "Update",
     "VadOptions",
+    "Word",
     "convert",
     "load",
 ]
@@ -53,6 +54,7 @@ _HOME = {
     "Transcript": "results",
     "Segment": "results",
     "Token": "results",
+    "Word": "results",
     "Timings": "results",
     "VadOptions": "audio.vad",
     "LiveOptions": "live.events",

@@ -192,4 +192,5 @@ def finished_segment(checkpoint: Checkpoint, wish: Wish, cut: Cut, decoded: Deco
     )
     seconds = dict(decoded.seconds)
     seconds["align"] = seconds.get("align", 0.0) + time.perf_counter() - start
-    return segment, Timings(**seconds, total=sum(seconds.values()), tokens=len(tokens))
+    counts = {"steps": generated.steps, "drafted": generated.drafted, "accepted": generated.accepted}
+    return segment, Timings(**seconds, total=sum(seconds.values()), tokens=len(tokens), **counts)

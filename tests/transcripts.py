@@ -1,10 +1,20 @@
 """Transcripts for tests: made by hand, and hypothesis strategies for nasty ones."""
 
 import re
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from nanoasr.results.transcript import Alternative, Segment, Timings, Token, Transcript, join_texts
+from nanoasr.results import (
+    Alternative,
+    Candidate,
+    Segment,
+    Tags,
+    Timings,
+    Token,
+    Transcript,
+    join_texts,
+)
 
 
 def timed(*texts, start=0.0, step=0.5):
@@ -59,7 +69,9 @@ def segments(draw):
     return Segment(text, draw(seconds), draw(seconds), tuple(tokens), *flags)
 
 
-timings = st.builds(Timings, read=st.floats(0, 9), tokens=st.integers(0), peak_memory=st.none() | st.integers(0))
+timings = st.builds(
+    Timings, steps=st.integers(0), read=st.floats(0, 9), tokens=st.integers(0), peak_memory=st.none() | st.integers(0)
+)
 transcripts = st.builds(
     Transcript,
     texts,
@@ -69,3 +81,15 @@ transcripts = st.builds(
     timings,
     st.none() | st.text(),
 )
+
+labels = st.sampled_from([None, "S1", "S2", "Ann <b>\n\nS2: no", "\u2028", "a\x85b\x1b[2J"])
+tags = st.builds(Tags, st.none() | texts, st.lists(texts, max_size=2).map(tuple))
+nbest = st.lists(st.builds(Candidate, texts, any_float, any_float), max_size=2).map(tuple)
+
+
+@st.composite
+def labelled_transcripts(draw):
+    """Transcripts with speakers, tags and alternatives."""
+    t = draw(transcripts)
+    known = [replace(s, speaker=draw(labels), tags=draw(tags), nbest=draw(nbest)) for s in t.segments]
+    return replace(t, segments=tuple(known), tags=draw(tags))

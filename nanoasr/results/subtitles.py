@@ -1,107 +1,112 @@
-"""Subtitles: segments cut into cues and lines that players show well, as SubRip and WebVTT."""
-
-from __future__ import annotations
+"""Subtitles in SubRip and WebVTT: segments split into cues and lines of a length that players display well."""
 
 import functools
 import math
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from .words import Piece, split_words
-
-if TYPE_CHECKING:
-    from .transcript import Segment
+from .segments import Segment
+from .words import Piece, one_line, split_words
 
 LINE_COLUMNS = 42  # a full-width character takes two columns
 CUE_LINES = 2
 CUE_SECONDS = 7.0
-PAUSE_SECONDS = 0.5  # a gap between words that is as good a place to cut as a comma
+PAUSE_SECONDS = 0.5  # a gap between words at which cutting is as good as after a comma
 
 
 def srt(segments: Iterable[Segment]) -> str:
-    """SubRip subtitles."""
+    """Return SubRip subtitles; a cue begins with its speaker where known."""
     blocks = []
-    for number, cue in enumerate(_cues(segments), 1):
-        # SubRip has no escapes; an arrow inside a text would be read as a time line.
+    for number, cue in enumerate(_cues(segments, show_speaker=True), 1):
+        # SubRip has no escapes; an arrow within the text would be read as a time line.
         lines = "\n".join(cue.lines).replace("-->", "-- >")
         blocks.append(f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{lines}\n")
     return "\n".join(blocks)
 
 
 def vtt(segments: Iterable[Segment]) -> str:
-    """WebVTT subtitles, with the cues of `srt`."""
+    """Return WebVTT subtitles; speakers are voice tags."""
     blocks = ["WEBVTT\n"]
-    for cue in _cues(segments):
-        lines = "\n".join(cue.lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        blocks.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{lines}\n")
+    for cue in _cues(segments, show_speaker=False):
+        voice = f"<v {_escaped(cue.speaker)}>" if cue.speaker else ""
+        lines = _escaped("\n".join(cue.lines))
+        blocks.append(f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{voice}{lines}\n")
     return "\n".join(blocks)
 
 
 def milliseconds(seconds: float) -> int:
-    """Whole and not negative; 0 for what is no time."""
+    """Round to whole milliseconds; 0 for negative times, infinity and NaN."""
     return max(0, round(seconds * 1000)) if math.isfinite(seconds) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Cue:
-    start: int  # in milliseconds
+    start: int  # milliseconds
     end: int
     lines: list[str]
+    speaker: str
 
 
-def _cues(segments: Iterable[Segment]) -> list[_Cue]:
-    """Cues in order, none empty, none of no length, none overlapping the next."""
-    drafts = [draft for segment in sorted(segments, key=lambda segment: segment.start) for draft in _drafts(segment)]
+def _cues(segments: Iterable[Segment], show_speaker: bool) -> list[_Cue]:
+    """Return cues in order, none empty, of no duration, or overlapping the next."""
+    ordered = sorted(segments, key=lambda segment: segment.start)
+    drafts = [draft for segment in ordered for draft in _drafts(segment, show_speaker)]
     starts: list[int] = []
-    for start, _, _ in drafts:
-        starts.append(max(milliseconds(start), starts[-1] + 1 if starts else 0))
+    for draft in drafts:
+        starts.append(max(draft.start, starts[-1] + 1 if starts else 0))
     cues = []
-    for i, (start, (_, end, lines)) in enumerate(zip(starts, drafts, strict=True)):
-        last = milliseconds(end)
-        last = last if last > start else start + 1000
-        cues.append(_Cue(start, min([last, *starts[i + 1 : i + 2]]), lines))
+    for i, (start, draft) in enumerate(zip(starts, drafts, strict=True)):
+        end = draft.end if draft.end > start else start + 1000
+        cues.append(_Cue(start, min([end, *starts[i + 1 : i + 2]]), draft.lines, draft.speaker))
     return cues
 
 
-def _drafts(segment: Segment) -> Iterable[tuple[float, float, list[str]]]:
+def _drafts(segment: Segment, show_speaker: bool) -> Iterable[_Cue]:
+    speaker = one_line(segment.speaker or "")
+    label = f"{speaker}: " if speaker and show_speaker else ""
     pieces = split_words(segment.text, segment.tokens)
     first = 0
     while first < len(pieces):
-        stop = _cue_stop(pieces, first)
+        stop = _cue_stop(pieces, first, label)
         start, end = pieces[first].start, pieces[stop - 1].end
-        yield (
-            segment.start if start is None else start,
-            segment.end if end is None else end,
-            _wrap([piece.text for piece in pieces[first:stop]]),
+        yield _Cue(
+            milliseconds(segment.start if start is None else start),
+            milliseconds(segment.end if end is None else end),
+            _wrap(_labelled(label, pieces[first:stop])),
+            speaker,
         )
         first = stop
 
 
-def _cue_stop(pieces: list[Piece], first: int) -> int:
-    """Where the cue that starts at `first` ends: as late as it fits, rather after punctuation or at a pause."""
+def _labelled(label: str, pieces: list[Piece]) -> list[str]:
+    first, *rest = [piece.text for piece in pieces]
+    return [label + first.lstrip(), *rest]
+
+
+def _cue_stop(pieces: list[Piece], first: int, label: str) -> int:
+    """Return where the cue that starts at `first` ends: as late as fits, preferably after punctuation or at a pause."""
     fitting: list[tuple[int, int]] = []
     for stop in range(first + 1, len(pieces)):
         left, right = pieces[stop - 1], pieces[stop]
         if left.end is None or right.start is None or right.start <= (left.start or 0.0):
             continue
-        if fitting and not _fits(pieces[first:stop]):
+        if fitting and not _fits(pieces[first:stop], label):
             break
         rank = _ending_rank(left.text) or int(right.start - left.end >= PAUSE_SECONDS)
         fitting.append((rank, stop))
     else:
-        if not fitting or _fits(pieces[first:]):
+        if not fitting or _fits(pieces[first:], label):
             return len(pieces)
     half = (first + fitting[-1][1]) / 2
     return max(candidate for candidate in fitting if candidate[1] >= half)[1]
 
 
-def _fits(pieces: list[Piece]) -> bool:
+def _fits(pieces: list[Piece], label: str) -> bool:
     start, end = pieces[0].start, pieces[-1].end
     if start is not None and end is not None and end - start > CUE_SECONDS:
         return False
-    return len(_fill([piece.text for piece in pieces])) <= CUE_LINES
+    return len(_fill(_labelled(label, pieces))) <= CUE_LINES
 
 
 def _ending_rank(text: str) -> int:
@@ -114,7 +119,7 @@ _CLAUSE_ENDS = frozenset(",;:，、；：،؛")
 
 
 def _wrap(words: list[str]) -> list[str]:
-    """The words in lines of at most 42 columns; of two lines, neither much longer unless the first ends well."""
+    """Break words into lines of at most 42 columns; two lines are of similar length unless the first ends a clause."""
     lines = _fill(words)
     if len(lines) != 2:
         return lines
@@ -141,7 +146,7 @@ def _fill(words: list[str]) -> list[str]:
 
 
 def _chop(word: str) -> list[str]:
-    """A word longer than a line (Thai has no spaces) in parts that fit, marks left with their letters."""
+    """Cut a word longer than a line into parts that fit, marks kept with their letters."""
     if _columns(word) <= LINE_COLUMNS:
         return [word]
     parts, used = [""], 0
@@ -173,3 +178,7 @@ def _clock(moment: int, decimal: str) -> str:
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{seconds:02}{decimal}{thousandths:03}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,16 +1,14 @@
 """A training in one file: YAML (or JSON) read into frozen dataclasses, every unknown or misspelt key an error."""
 
 import os
-import types
-import typing
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from ..errors import OptionError
 from ..model.config import ModelConfig
+from ..typed import build
 from .augment import AugmentConfig
 from .batches import BatchConfig, Source
 from .lora import LoRAConfig
@@ -77,7 +75,9 @@ def read_config(path: str | Path) -> TrainConfig:
         raise OptionError(f"{path}: cannot be read as YAML ({error})") from None
     if not isinstance(raw, dict):
         raise OptionError(f"{path}: expected settings by name, found {type(raw).__name__}")
-    config = _build(TrainConfig, raw, path.name)
+    if isinstance(raw.get("train"), list):  # a manifest alone is short for a source with only that
+        raw["train"] = [{"manifest": source} if isinstance(source, str) else source for source in raw["train"]]
+    config = build(TrainConfig, raw, path.name)
     return _resolved(config, path.parent)
 
 
@@ -93,59 +93,3 @@ def _resolved(config: TrainConfig, folder: Path) -> TrainConfig:
         init=local(config.init) if config.init and (folder / config.init).is_dir() else config.init,
         tokenizer=local(config.tokenizer) if isinstance(config.tokenizer, str) else config.tokenizer,
     )
-
-
-def _build(kind: Any, raw: Any, where: str) -> Any:
-    """`raw`, of a YAML file, as a value of the type `kind`."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if raw is None and type(None) in arguments:
-            return None
-        options = [a for a in arguments if a is not type(None)]
-        fitting = next((a for a in options if isinstance(a, type) and type(raw) is a), options[0])
-        return _build(fitting, raw, where)
-    if is_dataclass(kind):
-        return _build_dataclass(kind, raw, where)
-    if origin is tuple:
-        if not isinstance(raw, list):
-            raise OptionError(f"{where}: expected a list, found {raw!r}")
-        inner = [arguments[0]] * len(raw) if arguments[-1] is ... else list(arguments)
-        if len(inner) != len(raw):
-            raise OptionError(f"{where}: expected {len(inner)} values, found {raw!r}")
-        return tuple(_build(a, value, f"{where}[{i}]") for i, (a, value) in enumerate(zip(inner, raw, strict=True)))
-    if origin is dict:
-        if not isinstance(raw, dict):
-            raise OptionError(f"{where}: expected names and values, found {raw!r}")
-        return {str(key): _build(arguments[1], value, f"{where}.{key}") for key, value in raw.items()}
-    if origin is typing.Literal:
-        if raw not in arguments:
-            raise OptionError(f"{where}: {raw!r} is none of {', '.join(map(repr, arguments))}")
-        return raw
-    return _plain(kind, raw, where)
-
-
-def _build_dataclass(kind: type, raw: Any, where: str) -> Any:
-    if kind is Source and isinstance(raw, str):
-        raw = {"manifest": raw}
-    if not isinstance(raw, dict):
-        raise OptionError(f"{where}: expected settings by name, found {raw!r}")
-    hints = typing.get_type_hints(kind)
-    names = [f.name for f in fields(kind)]
-    unknown = [str(key) for key in raw if key not in names]
-    if unknown:
-        raise OptionError(f"{where}: no setting {', '.join(unknown)}; there are {', '.join(names)}")
-    try:
-        return kind(**{name: _build(hints[name], value, f"{where}.{name}") for name, value in raw.items()})
-    except TypeError as error:
-        raise OptionError(f"{where}: {error}") from None
-
-
-def _plain(kind: type, raw: Any, where: str) -> Any:
-    if kind is float and isinstance(raw, (int, str)) and not isinstance(raw, bool):
-        try:
-            return float(raw)  # YAML reads 1e-3 as a text
-        except ValueError:
-            pass
-    if not isinstance(raw, kind) or (isinstance(raw, bool) and kind is not bool):
-        raise OptionError(f"{where}: expected {kind.__name__}, found {raw!r}")
-    return raw

@@ -2,24 +2,26 @@ import json
 import math
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from transcripts import letters, segment, timed, transcript, transcripts, untimed
+from transcripts import labelled_transcripts, letters, segment, timed, transcript, transcripts, untimed
 
+import nanoasr
 from nanoasr.errors import OptionError
-from nanoasr.results.transcript import FORMATS, Segment, Timings, Token, Transcript, write_all
+from nanoasr.results import FORMATS, Segment, Tags, Timings, Token, Transcript, write_all
 
 
 @settings(deadline=None)
-@given(transcripts)
+@given(labelled_transcripts())
 def test_json_reads_back_as_the_same_transcript(t):
     assert Transcript.from_json(t.to_json()) == t
 
 
 @settings(deadline=None)
-@given(transcripts)
+@given(labelled_transcripts())
 def test_no_file_can_move_a_terminals_cursor(t):
     for write in FORMATS.values():
         assert re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", write(t)) == write(t)
@@ -34,7 +36,30 @@ def test_tsv_has_one_line_of_three_columns_for_each_segment(t):
     assert all(re.fullmatch(r"\d+\t\d+\t[^\t\r\n]*", row) for row in rows)
 
 
+@settings(deadline=None)
+@given(labelled_transcripts())
+def test_text_and_speakers_can_forge_no_lines(t):
+    spoken = [s for s in t.segments if letters(s.text)]
+    assert len(t.to_txt().splitlines()) <= max(1, len(spoken))
+    assert len(t.to_tsv().splitlines()) == 1 + len(t.segments)
+    assert len(t.to_rttm().splitlines()) <= len(t.segments)
+    assert all(len(line.split()) == 10 for line in t.to_rttm().splitlines())
+    for written, decimal in ((t.to_srt(), ","), (t.to_vtt(), ".")):
+        times = [line for line in written.splitlines() if "-->" in line]
+        assert all(
+            re.fullmatch(rf"\d+:\d\d:\d\d\{decimal}\d{{3}} --> \d+:\d\d:\d\d\{decimal}\d{{3}}", x) for x in times
+        )
+        assert written.count("\n\n") == max(0, len(times) - (decimal == ","))
+
+
 # Files
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("form", ["txt", "srt", "vtt", "tsv"])
+def test_a_line_end_within_a_text_makes_no_line(form, end):
+    t = transcript(segment(*untimed(f"one{end}two")))
+    assert FORMATS[form](t) == FORMATS[form](transcript(segment(*untimed("one two"))))
 
 
 def test_tsv_is_in_milliseconds_without_tabs_in_the_text():
@@ -98,6 +123,16 @@ def test_unknown_json_keys_are_passed_over():
     assert Transcript.from_json(json.dumps(json.loads(t.to_json()) | {"extra": 1})) == t
 
 
+def test_json_of_an_older_version_still_loads():
+    content = json.loads(transcript(segment(*timed(" hello"))).to_json())
+    for added in ("speaker", "tags", "nbest"):
+        del content["segments"][0][added]
+    for added in ("steps", "drafted", "accepted"):
+        del content["timings"][added]
+    del content["tags"]
+    assert Transcript.from_json(json.dumps(content)) == transcript(segment(*timed(" hello")))
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_save_picks_the_format_by_the_suffix(tmp_path, suffix):
     t = transcript(segment(*timed(" 你好", " world")))
@@ -156,6 +191,50 @@ def test_write_all_writes_nothing_when_one_format_is_unknown(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+# Speakers, tags and alternatives
+
+
+def spoken(speaker, text, start, end):
+    return replace(segment(*untimed(text), start=start, end=end), speaker=speaker)
+
+
+def test_text_has_a_line_for_each_turn_where_speakers_are_known():
+    t = transcript(spoken("S1", "Hello.", 0, 1), spoken("S1", "Anyone?", 1, 2), spoken("S2", "Yes.", 2, 3))
+    assert t.to_txt() == "S1: Hello. Anyone?\nS2: Yes.\n"
+
+
+def test_subtitles_name_the_speaker_of_each_cue():
+    t = transcript(spoken("S1", "Hello.", 0, 1), spoken("A&B", "Yes.", 2, 3), spoken(None, "No.", 4, 5))
+    assert re.findall(r"\n(.*)\.\n", t.to_srt()) == ["S1: Hello", "A&B: Yes", "No"]
+    assert re.findall(r"\n(.*)\.\n", t.to_vtt()) == ["<v S1>Hello", "<v A&amp;B>Yes", "No"]
+
+
+def test_a_line_with_a_speakers_name_is_no_longer_than_others():
+    s = replace(segment(*timed(*[" word"] * 60, step=0.2)), speaker="S1")
+    lines = [line for line in transcript(s).to_srt().split("\n") if "word" in line]
+    assert len(lines) > 4 and max(map(len, lines)) <= 42
+
+
+def test_rttm_has_a_line_for_each_segment_of_a_known_speaker():
+    t = transcript(spoken("S1", "Hello.", 0.5, 1.25), spoken(None, "Hm.", 1.25, 2), spoken("Ann B", "Yes.", 2, 3))
+    assert replace(t, name="a talk.mp3").to_rttm() == (
+        "SPEAKER a_talk 1 0.500 0.750 <NA> <NA> S1 <NA> <NA>\nSPEAKER a_talk 1 2.000 1.000 <NA> <NA> Ann_B <NA> <NA>\n"
+    )
+    assert transcript().to_rttm() == ""
+
+
+def test_words_have_the_speaker_of_their_segment():
+    t = transcript(spoken("S1", "Hello there.", 0, 1), spoken(None, "Hm.", 1, 2))
+    assert [word.speaker for word in t.words] == ["S1", "S1", None]
+    assert nanoasr.Word is type(t.words[0])
+
+
+def test_what_a_recognizer_does_not_tell_is_empty():
+    t = transcript(segment(*untimed("Hello.")))
+    assert (t.tags, t.segments[0].tags, t.segments[0].nbest, t.segments[0].speaker) == (Tags(), Tags(), (), None)
+    assert Tags() == Tags(emotion=None, events=())
+
+
 # Figures
 
 
@@ -163,6 +242,12 @@ def test_timings_add_up_with_the_higher_memory_peak():
     a, b = Timings(decode=1.0, tokens=3, peak_memory=5), Timings(decode=2.0, tokens=4, total=3.0, peak_memory=9)
     assert a + b == Timings(decode=3.0, tokens=7, total=3.0, peak_memory=9)
     assert (a + Timings()).peak_memory == 5
+
+
+def test_steps_and_drafts_add_up_and_are_in_the_table():
+    a = Timings(tokens=9, steps=3, drafted=8, accepted=6) + Timings(tokens=1, steps=1, drafted=2, accepted=0)
+    assert (a.steps, a.drafted, a.accepted) == (4, 10, 6)
+    assert "4 decoder steps, 2.5 tokens each; 6 of 10 drafted tokens accepted" in a.table()
 
 
 def test_rates_come_from_totals():

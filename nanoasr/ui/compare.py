@@ -15,8 +15,8 @@ from ..introspection.compare import Result, Setting, compare, summarize, to_csv
 from ..recognizer import Recognizer
 from . import compared, html
 from .jobs import Stops, Turns
-from .models import SharedModel
-from .problems import as_answer, as_status
+from .models import Access, SharedModel
+from .problems import api_error, status_message
 from .recordings import SUFFIXES, licences, shipped
 from .repeating import repeating
 from .settings import (
@@ -37,10 +37,10 @@ _IN_LINE = 24
 _REFERENCE = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)  # in the table of the examples
 
 
-def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
-    """Lay the tab out and wire it. `can_load`: whether a setting may name another checkpoint."""
+def build(model: SharedModel, max_seconds: float, access: Access) -> None:
+    """Lay the tab out and wire it."""
     stops, turns = Stops(), Turns(1)  # one at a time: each may have a second model in memory
-    offered = PRESETS | (OTHER_PRESETS if can_load else {})
+    offered = PRESETS | (OTHER_PRESETS if access is not Access.NONE else {})
     gr.Markdown("Transcribe the same recordings in several ways and see what changes.")
     with gr.Row(equal_height=False):
         with gr.Column(scale=1, min_width=300):
@@ -92,7 +92,7 @@ def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
     def work(request: gr.Request, paths, references, table, repeats) -> Iterator[dict]:
         visitor, job, found = request.session_hash, threading.Event(), []
         try:
-            wish = read_wish(paths, references, settings_of_rows(table, can_load), repeats)
+            wish = read_wish(paths, references, settings_of_rows(table, access), repeats, max_seconds)
             job = stops.start(visitor)
             yield {
                 status: html.progress("Waiting for the model…" if model.loading else "Comparing…", None),
@@ -117,7 +117,7 @@ def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
             else:
                 yield {status: outcome}
         except Exception as error:
-            yield {status: as_status(error, "a comparison failed")}
+            yield {status: status_message(error, "a comparison failed")}
         finally:
             job.set()
             stops.end(visitor, job)
@@ -138,7 +138,7 @@ def build(model: SharedModel, max_seconds: float, can_load: bool) -> None:
             lambda changes=changes: preset(changes), outputs=table, show_progress="hidden", api_visibility="private"
         )
     folder.upload(_usable, folder, files, show_progress="hidden", api_visibility="private")
-    _add_api(model, turns, max_seconds, can_load, files, references, repeats)
+    _add_api(model, turns, max_seconds, access, files, references, repeats)
 
 
 def _usable(paths: list[str] | None) -> list[str]:
@@ -155,13 +155,13 @@ def _how_far(so_far: "_SoFar", total: int) -> str:
     return html.progress(f"Comparing… {so_far.loading or said}", done / total if done else None)
 
 
-def _add_api(model: SharedModel, turns: Turns, max_seconds: float, can_load, files, references, repeats) -> None:
+def _add_api(model: SharedModel, turns: Turns, max_seconds: float, access: Access, files, references, repeats) -> None:
     """`/compare` for programs."""
 
     def compare(recordings, references="", repeats=3, settings=None) -> Iterator[dict]:
         """Compare settings, each an object such as {"name": "warm", "temperature": 0.8, "chunk, s": 5}."""
         try:
-            wish = read_wish(recordings, references, settings_of_objects(settings, can_load), repeats)
+            wish = read_wish(recordings, references, settings_of_objects(settings, access), repeats, max_seconds)
             stop, found = threading.Event(), []
             for so_far in _compare_in_turn(turns, model.get(), wish, max_seconds, stop):
                 found = so_far.found
@@ -171,7 +171,7 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, can_load, fil
                 "summary": [asdict(summary) for summary in summarize(found)],
             }  # fmt: skip
         except Exception as error:
-            raise as_answer(error, "a comparison failed") from error
+            raise api_error(error, "a comparison failed") from error
 
     first = [dict(zip(COLUMNS, row, strict=True)) for row in preset(next(iter(PRESETS.values())))]
     settings, answer = gr.JSON(first, visible=False), gr.JSON(visible=False)
@@ -195,7 +195,7 @@ def _compare_in_turn(
 ) -> Iterator[_SoFar]:
     """How far it is, several times a second; setting `stop` or closing the iterator ends it."""
     news: queue.Queue[Result | str | None] = queue.Queue()
-    outcome: list[list[Result] | BaseException] = []
+    outcome: list[list[Result] | Exception] = []
 
     def loading(setting: Setting, share: float) -> None:
         what = " as ".join(filter(None, [setting.checkpoint or "the model", setting.quantize]))
@@ -209,8 +209,10 @@ def _compare_in_turn(
                     max_seconds, loading,
                 )
             )  # fmt: skip
-        except BaseException as error:
+        except Exception as error:
             outcome.append(error)
+        except BaseException as error:  # of a native library: Gradio would not answer the request
+            outcome.append(RuntimeError(f"{type(error).__name__}: {error}"))
         news.put(None)
 
     with turns.place(True) as wait:
@@ -226,7 +228,7 @@ def _compare_in_turn(
                         so_far = _SoFar([*so_far.found, new])
                     elif new is not None:
                         so_far = replace(so_far, loading=new)
-                    elif isinstance(outcome[0], BaseException):
+                    elif isinstance(outcome[0], Exception):
                         raise outcome[0]
                     else:
                         yield _SoFar(outcome[0])

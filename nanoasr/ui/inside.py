@@ -10,13 +10,13 @@ import numpy as np
 
 from .. import plots
 from ..decode.sampling import Sampling
-from ..errors import AudioEmptyError, AudioError, NanoASRError
+from ..errors import AudioEmptyError, AudioError, NanoASRError, OptionError
 from ..introspection.attention import TextAttention
 from ..recognizer import Inspection, Recognizer
 from ..results.transcript import Token
 from . import html
 from .models import SharedModel
-from .problems import as_answer, as_status
+from .problems import api_error, status_message
 from .recordings import excerpt, offer_examples
 from .repeating import repeating
 
@@ -46,7 +46,7 @@ class _Seen:
     tokens: tuple[Token, ...]
 
 
-def build(model: SharedModel) -> gr.Audio:
+def build(model: SharedModel, max_seconds: float) -> gr.Audio:
     """Lay the tab out and wire it. -> its recording."""
     gr.Markdown(f"Follow up to {_SECONDS} seconds of a recording through the network.")
     with gr.Row(equal_height=False):
@@ -105,7 +105,7 @@ def build(model: SharedModel) -> gr.Audio:
     def work(path: str | None, start: float | None) -> Iterator[dict]:
         try:
             yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None)}
-            recognizer, samples = model.get(), _samples(path, start or 0)
+            recognizer, samples = model.get(), _samples(path, start, max_seconds)
             found = recognizer.inspect(samples)
             posteriors = plots.ctc_map(found, _unit_name(recognizer))
             yield {
@@ -127,7 +127,7 @@ def build(model: SharedModel) -> gr.Audio:
                 **draw_frames(kept, -1, _ALL_HEADS), **draw_text(kept, -1, _ALL_HEADS),
             }  # fmt: skip
         except Exception as error:
-            yield {status: as_status(error, "an inspection failed")}
+            yield {status: status_message(error, "an inspection failed")}
 
     def draw_frames(kept: _Seen, layer: float, head: int) -> dict:
         weights = _same_model(kept).attention(kept.x, round(layer))
@@ -148,7 +148,7 @@ def build(model: SharedModel) -> gr.Audio:
             try:
                 return draw(kept, layer, head)
             except Exception as error:
-                return {status: as_status(error, "drawing attention failed")}
+                return {status: status_message(error, "drawing attention failed")}
 
         return handler
 
@@ -166,11 +166,11 @@ def build(model: SharedModel) -> gr.Audio:
             [status, *drawn], trigger_mode="always_last", show_progress="hidden", concurrency_limit=4,
             api_visibility="private",
         )  # fmt: skip
-    _add_api(model, audio, start)
+    _add_api(model, audio, start, max_seconds)
     return audio
 
 
-def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number) -> None:
+def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number, max_seconds: float) -> None:
     """`/inspect` for programs."""
 
     def inspect(audio, start=0, layer=-1, head=-1, text_layer=-1, text_head=-1) -> dict:
@@ -179,7 +179,7 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number) -> None:
         The last layers, and the mean of their heads, if nothing else is asked for.
         """
         try:
-            recognizer, samples = model.get(), _samples(audio, start or 0)
+            recognizer, samples = model.get(), _samples(audio, start, max_seconds)
             x = recognizer.inspect(samples)
             written = recognizer.transcribe(samples, sampling=_TEXT).tokens
             text = recognizer.text_attention(x, round(text_layer), written)
@@ -195,7 +195,7 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number) -> None:
                 "text_attention": _rows(text.audio, text_head),
             }
         except Exception as error:
-            raise as_answer(error, "an inspection failed") from error
+            raise api_error(error, "an inspection failed") from error
 
     names = ("Layer of the encoder", "Its head", "Layer of the language model", "Its head")
     knobs = [gr.Number(-1, precision=0, label=name, visible=False) for name in names]
@@ -204,10 +204,13 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number) -> None:
     )
 
 
-def _samples(path: str | None, start: float) -> np.ndarray:
+def _samples(path: str | None, start: float | None, max_seconds: float) -> np.ndarray:
     if not path:
         raise AudioError("There is no recording yet: upload one, record one, or click an example.")
-    samples = excerpt(path, start, _SECONDS)
+    start = float(start or 0)
+    if not 0 <= start <= max_seconds:
+        raise OptionError(f"From second {start:g}: must be from 0 to {max_seconds:g}.")
+    samples = excerpt(path, start, _SECONDS, max_seconds)
     if not len(samples):
         raise AudioEmptyError(f"The recording is over before second {start:g}: begin earlier.")
     return samples

@@ -84,7 +84,7 @@ def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, 
     segments: list[Segment] = []
     current: list[str] = []
     done = [0.0]
-    outcome: list[Transcript | BaseException] = []
+    outcome: list[Transcript | Exception] = []
     over = threading.Event()
 
     def finish_segment(segment: Segment) -> None:
@@ -105,8 +105,10 @@ def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, 
                 cancelled=stop.is_set,
                 **options,
             )
-        except BaseException as error:
+        except Exception as error:
             found = error
+        except BaseException as error:  # of a native library: Gradio would not answer the request
+            found = RuntimeError(f"{type(error).__name__}: {error}")
         news.put(lambda: outcome.append(found))
         over.set()
 
@@ -118,7 +120,7 @@ def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, 
             if not outcome:
                 yield Update(join_texts([*(segment.text for segment in segments), "".join(current)]), done[0])
                 over.wait(max(0.0, _EVERY - (time.monotonic() - began)))
-        if isinstance(outcome[0], BaseException):
+        if isinstance(outcome[0], Exception):
             raise outcome[0]
         yield Update(outcome[0].text, outcome[0].duration, outcome[0], stop.is_set())
     finally:

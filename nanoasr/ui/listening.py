@@ -1,7 +1,8 @@
-"""One visitor's microphone: sound comes in pieces, and what is known of it can be asked for at any time."""
+"""One visitor's microphone: sound comes in pieces, and its text so far can be asked for at any time."""
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -12,26 +13,30 @@ from ..live.session import Latency, LiveOptions, LiveSession, Update
 from ..live.word_times import WordTime, WordTimes
 from ..recognizer import Recognizer
 from ..results.transcript import Segment, Transcript, join_texts
-from .problems import told
+from .microphone import Piece
+from .problems import user_message
 
 _GONE_AFTER = 30.0  # seconds without sound: a microphone that is on sends some all the time
-_MOST_EARLY = 16  # pieces that may overtake another
-_UNDER_WAY = 2.0  # seconds that a piece which others overtook is waited for
+_GAP_PATIENCE = 2.0  # seconds that a missing piece is waited for before it counts as lost
+_MOST_EARLY = 4 << 20  # bytes of pieces that wait for a missing one
+_MOST_WAITING = 8 << 20  # bytes of pieces that wait to be transcribed
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What is known so far.
+    """The state of a microphone's text.
 
-    seconds     received
+    seconds     of sound received, with what was lost in between
+    lost        seconds of sound that never arrived, or for which there was no time
     segments    that are over; after them come `committed` and `tentative` of the open one
     late        (seconds heard, how late the text came) of each update
     waits       how long ago the end of each word was when it was committed
     words       of the segments that are over, and when they were shown
-    problem     what went wrong, if something did: then nothing more is heard
+    problem     the error that ended the session, if there was one
     """
 
     seconds: float = 0.0
+    lost: float = 0.0
     segments: tuple[Segment, ...] = ()
     committed: str = ""
     tentative: str = ""
@@ -44,72 +49,92 @@ class Heard:
 
 
 class Listening:
-    """Takes the sound of one microphone, on a thread of its own, so that nobody who sends it has to wait.
+    """Transcribes the sound of one microphone on a thread of its own, so that requests need not wait.
 
-    It ends with `finish` or `close`, and by itself when no sound has come for half a minute.
+    It ends with `finish` or `close`, and by itself when no sound has come for half a minute. Where a piece does not
+    arrive, silence takes its place.
     """
 
-    def __init__(self, recognizer: Callable[[], Recognizer], most_seconds: float, **options: object):
-        self._recognizer, self._most_seconds, self._options = recognizer, most_seconds, options
-        self._pieces: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue()
+    def __init__(self, recognizer: Callable[[], Recognizer], max_seconds: float, **options: object):
+        self._recognizer, self._max_seconds, self._options = recognizer, max_seconds, options
+        self._pieces: queue.Queue[Piece | None] = queue.Queue()
         self._heard, self._word_times = Heard(), WordTimes()
         self._changed = threading.Condition(threading.RLock())
-        self._early: dict[int, tuple[int, np.ndarray]] = {}  # pieces that overtook another
-        self._expected = 0
-        self._waiting = 0  # pieces that are not dealt with yet
+        self._early: dict[int, Piece] = {}  # pieces that arrived before an earlier one
+        self._gap_since: float | None = None
+        self._expected = 0  # number of the next piece
+        self._waiting = 0  # bytes of pieces that are not transcribed yet
         self._closed = False
         self._session: LiveSession | None = None
+        self._pushed = 0  # samples
         self._thread = threading.Thread(target=self._work, name="nanoasr-live", daemon=True)
         self._thread.start()
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be known."""
+        """Whether the session has ended, with a transcript or a problem."""
         return not self._thread.is_alive()
 
-    def hear(self, number: int, rate: int, samples: np.ndarray, patience: float = 0.0) -> Heard:
-        """Take piece `number`, counted from 0: mono samples in [-1, 1]. Wait up to `patience` seconds for its text."""
+    def hear(self, piece: Piece, patience: float = 0.0) -> Heard:
+        """Accept a piece, numbered from 0. Wait up to `patience` seconds for its text."""
         with self._changed:
-            if self._expected <= number < self._expected + _MOST_EARLY:
-                self._early[number] = rate, samples
-            while self._expected in self._early:
-                self._accept(*self._early.pop(self._expected))
-                self._expected += 1
+            if piece.number >= self._expected:
+                self._early[piece.number] = piece
+            self._accept_early(skip=self._gap_lasts())
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting or self.over, patience)
             return self._heard
 
-    def _accept(self, rate: int, samples: np.ndarray) -> None:
+    def _gap_lasts(self) -> bool:
+        """Whether a missing piece has been waited for long enough, in time or in bytes."""
+        if self._expected in self._early:
+            self._gap_since = None
+        elif self._gap_since is None:
+            self._gap_since = time.monotonic()
+        waiting = sum(piece.samples.nbytes for piece in self._early.values())
+        return waiting > _MOST_EARLY or (
+            self._gap_since is not None and time.monotonic() - self._gap_since > _GAP_PATIENCE
+        )
+
+    def _accept_early(self, skip: bool) -> None:
+        """Accept the pieces that are next; those behind a gap, too, with `skip`."""
+        while self._early and (skip or self._expected in self._early):
+            number = min(self._early)
+            self._accept(self._early.pop(number))
+            self._expected, self._gap_since = number + 1, None
+
+    def _accept(self, piece: Piece) -> None:
         if self._heard.problem is not None or self._closed:
             return
-        seconds = self._heard.seconds + len(samples) / max(rate, 1)
-        if seconds > self._most_seconds:
-            limit = f"The limit of {self._most_seconds / 60:g} minutes is reached: what was said until then stays."
+        seconds = (piece.offset + len(piece.samples)) / piece.rate
+        if seconds > self._max_seconds:
+            limit = f"The limit of {self._max_seconds / 60:g} minutes is reached: the text until then is kept."
             self._tell(problem=limit)
             self._pieces.put(None)
-            return
-        self._tell(seconds=seconds)
-        self._waiting += 1
-        self._pieces.put((rate, samples))
+        elif self._waiting + piece.samples.nbytes <= _MOST_WAITING:
+            self._tell(seconds=seconds)
+            self._waiting += piece.samples.nbytes
+            self._pieces.put(piece)
 
     @property
     def heard(self) -> Heard:
-        """What is known now."""
+        """The state now."""
         return self._heard
 
     def finish(self) -> None:
-        """The sound is over: `heard` has the transcript once `over`. A piece that is under way is waited for."""
+        """End the sound: `heard` has the transcript once `over`. Missing pieces are waited for."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._early, _UNDER_WAY)
+            self._changed.wait_for(lambda: not self._early, _GAP_PATIENCE)
+            self._accept_early(skip=True)
         self._pieces.put(None)
 
     def wait(self, seconds: float) -> Heard:
-        """What is known, at the latest after so many seconds, sooner if it is all."""
+        """Wait up to `seconds` for the end and return the state."""
         self._thread.join(seconds)
         return self._heard
 
     def close(self) -> None:
-        """Nobody wants to know any more."""
+        """Stop at once; no transcript is made."""
         self._closed = True
         self._pieces.put(None)
         if self._session:
@@ -118,17 +143,17 @@ class Listening:
     def _work(self) -> None:
         try:
             while piece := self._next():
-                self._push(*piece)
+                self._push(piece)
                 with self._changed:
-                    self._waiting -= 1
+                    self._waiting -= piece.samples.nbytes
                     self._changed.notify_all()
             if self._session and not self._closed:
-                self._tell(transcript=self._as_told(self._session.finish()))
+                self._tell(transcript=self._as_shown(self._session.finish()))
         except NanoASRError as error:
             if not self._closed:
                 self._tell(problem=str(error))
-        except Exception as error:
-            self._tell(problem=told(error, "listening failed"))
+        except BaseException as error:  # of a native library, too: the page must not wait for ever
+            self._tell(problem=user_message(error, "a live session failed"))
         finally:
             if self._session:
                 self._session.close()
@@ -136,7 +161,7 @@ class Listening:
                 self._waiting = 0
                 self._changed.notify_all()
 
-    def _next(self) -> tuple[int, np.ndarray] | None:
+    def _next(self) -> Piece | None:
         if self._closed:
             return None
         try:
@@ -145,16 +170,22 @@ class Listening:
             self._tell(problem="No sound has come for a while, so this was ended.")
             return None
 
-    def _push(self, rate: int, samples: np.ndarray) -> None:
+    def _push(self, piece: Piece) -> None:
         if self._session is None:
             self._session = self._recognizer().stream(
-                sample_rate=rate, options=LiveOptions(realtime=True), on_update=self._take, **self._options
+                sample_rate=piece.rate, options=LiveOptions(realtime=True), on_update=self._add_update, **self._options
             )
-        if rate != self._session.sample_rate:
+        if piece.rate != self._session.sample_rate:
             raise AudioError("The microphone was changed meanwhile: press Stop, then Start again.")
-        self._session.push(samples)
+        gap = piece.offset - self._pushed
+        if gap > 0:
+            self._tell(lost=self._heard.lost + gap / piece.rate)
+        for start in range(0, gap, piece.rate):
+            self._session.push(np.zeros(min(piece.rate, gap - start), np.float32))
+        self._session.push(piece.samples.astype(np.float32) / 32768)
+        self._pushed = max(self._pushed, piece.offset) + len(piece.samples)
 
-    def _take(self, update: Update) -> None:
+    def _add_update(self, update: Update) -> None:
         heard, now = self._heard, update.latency.audio
         self._tell(
             segments=heard.segments + update.segments,
@@ -166,8 +197,8 @@ class Listening:
             latency=update.latency,
         )
 
-    def _as_told(self, found: Transcript) -> Transcript:
-        """The text as it was shown; `finish` hears a short recording anew as a whole, and may word it otherwise."""
+    def _as_shown(self, found: Transcript) -> Transcript:
+        """The text as it was shown: `finish` decodes a short recording again as a whole, which may change words."""
         segments = self._heard.segments
         return replace(found, segments=segments, text=join_texts(segment.text for segment in segments))
 
@@ -177,34 +208,33 @@ class Listening:
 
 
 class Microphones:
-    """Who is being listened to: one microphone a visitor, and only so many at once."""
+    """The microphones in use: one per visitor, and a limited number of them."""
 
-    def __init__(self, at_once: int):
-        self._at_once = at_once
+    def __init__(self, limit: int):
+        self._limit = limit
         self._lock = threading.Lock()
         self._on: dict[str, Listening] = {}
 
-    def start(self, visitor: str, make: Callable[[], Listening]) -> Listening:
-        """Listen to another; what the visitor had on before is closed."""
+    def start(self, visitor: str, create: Callable[[], Listening]) -> Listening:
+        """Start another; the visitor's last one is closed."""
         before = self.end(visitor)
         if before:
             before.close()
         with self._lock:
             self._on = {name: listening for name, listening in self._on.items() if not listening.over}
-            if len(self._on) >= self._at_once:
+            if len(self._on) >= self._limit:
                 raise AudioError(
-                    f"{self._at_once} microphones are being listened to already, and that is the most. "
-                    "Press Stop and try again in a moment."
+                    f"{self._limit} microphones are in use already, and that is the limit. Try again in a moment."
                 )
-            self._on[visitor] = make()
+            self._on[visitor] = create()
             return self._on[visitor]
 
     def of(self, visitor: str | None) -> Listening | None:
-        """The visitor's, if there is one."""
+        """The visitor's microphone, if there is one."""
         with self._lock:
             return self._on.get(visitor or "")
 
     def end(self, visitor: str | None) -> Listening | None:
-        """The visitor's, if there is one, which is forgotten here."""
+        """Forget the visitor's microphone and return it, if there is one."""
         with self._lock:
             return self._on.pop(visitor or "", None)

@@ -79,7 +79,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
             return {status: gr.skip()} if listening else switched(False)
         before = listening.heard
         try:
-            heard = listening.hear(*microphone.read_piece(piece), _PATIENCE)
+            heard = listening.hear(microphone.read_piece(piece), _PATIENCE)
         except NanoASRError as error:
             microphones.end(request.session_hash)
             listening.close()
@@ -93,7 +93,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
     def so_far(heard: Heard) -> str:
         if model.recognizer is None:
             return html.progress("Waiting for the model…", None)
-        return html.message(f"Listening… {html.clock(heard.seconds)}", "recording")
+        return html.message(f"Listening… {html.clock(heard.seconds)}{_lost(heard)}", "recording")
 
     def seen(heard: Heard) -> dict:
         return {text: _text(heard), figures: _figures(heard), segments: _segments(heard.segments)}
@@ -120,7 +120,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
         yield {stop: gr.Button(interactive=False), status: html.progress("Writing the last words…", None)}
         try:
             if piece:
-                listening.hear(*microphone.read_piece(piece))
+                listening.hear(microphone.read_piece(piece))
             listening.finish()
             while not listening.over:
                 yield seen(listening.wait(0.25))
@@ -189,6 +189,10 @@ def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} s"
 
 
+def _lost(heard: Heard) -> str:
+    return f" · {max(heard.lost, 0.1):.1f} s of sound were lost on the way" if heard.lost else ""
+
+
 def _segments(found: tuple[Segment, ...]) -> str:
     """Those that are over, the newest first."""
     items = "".join(
@@ -206,7 +210,7 @@ def _outcome(heard: Heard) -> str:
         return html.message("No sound came from the microphone. Is it on, and may this page use it?", "warning")
     if not heard.transcript.text:
         return html.message(f"No words were heard in {heard.seconds:.0f} s. Is the microphone near enough?", "warning")
-    return html.message(f"Done: {heard.seconds:.1f} s. The text can be downloaded below.", "done")
+    return html.message(f"Done: {heard.seconds:.1f} s{_lost(heard)}. The text can be downloaded below.", "done")
 
 
 def _files(found: Transcript, cache: Path, buttons: list[gr.DownloadButton]) -> dict:

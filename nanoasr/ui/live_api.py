@@ -10,7 +10,8 @@ from ..decode.prompt import split_hotwords
 from ..errors import AudioError
 from ..live.session import Update
 from .models import SharedModel
-from .problems import as_answer
+from .problems import api_error
+from .recordings import check_length
 
 _AT_ONCE = 4
 _BLOCK = 0.5  # seconds between two guesses
@@ -28,6 +29,7 @@ def build(model: SharedModel, max_seconds: float) -> None:
         try:
             if not audio:
                 raise AudioError("There is no recording in the request.")
+            check_length(audio, max_seconds)
             words = split_hotwords(hotwords)
             heard, known = 0, {"committed": "", "tentative": "", "segments": []}
             with model.get().stream(language=language, hotwords=words, itn=bool(itn)) as session:
@@ -40,7 +42,7 @@ def build(model: SharedModel, max_seconds: float) -> None:
                     known["segments"] = []
                 yield json.loads(session.finish().to_json())
         except Exception as error:
-            raise as_answer(error, "live listening failed") from error
+            raise api_error(error, "live listening failed") from error
 
     audio = gr.Audio(type="filepath", visible=False)
     language, hotwords = gr.Textbox("auto", visible=False), gr.Textbox("", max_length=4000, visible=False)

@@ -11,13 +11,13 @@ from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
 from ..checkpoint.sources import BUNDLED, PRESETS
 from ..errors import NanoASRError
 from . import html
-from .models import SharedModel
+from .models import Access, SharedModel
 from .transcribe import AUTO
 
 _BUNDLED_NAME, _AS_STORED = "bundled", "as stored"
 
 
-def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, language: gr.Dropdown) -> None:
+def build(page: gr.Blocks, model: SharedModel, access: Access, line: gr.HTML, language: gr.Dropdown) -> None:
     """Lay the tab out and wire it; `line` and `language` are kept up to date with the model."""
     status = gr.HTML(elem_id="model-status", render=False)
     table = gr.HTML(elem_id="model-table")
@@ -39,8 +39,8 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
         yield show()
 
     page.load(follow, outputs=shown, show_progress="hidden", concurrency_limit=None, api_visibility="private")
-    _add_api(model, can_load)
-    if not can_load:
+    _add_api(model, access)
+    if access is Access.NONE:
         status.render()
         gr.Markdown("Others can reach this page, so the model is changed with `python app.py --model` only.")
         return
@@ -69,7 +69,7 @@ def build(page: gr.Blocks, model: SharedModel, can_load: bool, line: gr.HTML, la
 
         def work() -> None:
             try:
-                _load(model, wish, quantize, tokens)
+                _load(model, access.permit(wish), quantize, tokens)
             except NanoASRError as error:
                 problem.append(str(error))
 
@@ -100,7 +100,7 @@ def _load(model: SharedModel, source: str, quantize: str | None, tokens: str | N
     )
 
 
-def _add_api(model: SharedModel, can_load: bool) -> None:
+def _add_api(model: SharedModel, access: Access) -> None:
     """`/model` for programs, and `/load_model` where visitors may."""
 
     def info() -> dict:
@@ -113,11 +113,11 @@ def _add_api(model: SharedModel, can_load: bool) -> None:
     def load_model(source: str = _BUNDLED_NAME, quantize: str = _AS_STORED, audio_tokens: str = "") -> dict:
         """Load another checkpoint for everybody: a preset, a hub id or a folder. If that fails, the old one stays."""
         try:
-            _load(model, source, quantize, audio_tokens)
+            _load(model, access.permit(source), quantize, audio_tokens)
         except NanoASRError as error:
             raise gr.Error(str(error), print_exception=False) from error
         return info()
 
     gr.api(info, api_name="model", concurrency_limit=None)
-    if can_load:
+    if access is not Access.NONE:
         gr.api(load_model, api_name="load_model")

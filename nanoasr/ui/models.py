@@ -1,12 +1,37 @@
 """The one model that all visitors share."""
 
+import enum
+import os
+import re
 import threading
 from collections.abc import Callable
 
 import nanoasr
 
-from ..errors import CheckpointError, NanoASRError
+from ..checkpoint.sources import PRESETS
+from ..errors import CheckpointError, NanoASRError, OptionError
 from ..recognizer import Recognizer
+
+_HUB_ID = re.compile(r"((hf|ms):)?\w[\w.-]*/\w[\w.-]*(@\w[\w.-]*)?", re.ASCII)
+
+
+class Access(enum.Enum):
+    """Which checkpoints visitors may load."""
+
+    NONE = "none"
+    NAMED = "presets and repositories of the hub"
+    ANY = "folders of this machine, too"
+
+    def permit(self, source: str) -> str:
+        """Return a checkpoint's name as `nanoasr.load` takes it, or raise the same error for all that are refused."""
+        name = source.strip()
+        if self is Access.NONE:
+            raise OptionError("Others can reach this page, so no other checkpoint is loaded here.")
+        if self is Access.ANY or name in ("bundled", *PRESETS):
+            return name
+        if _HUB_ID.fullmatch(name) and not os.path.lexists(name):
+            return name
+        raise OptionError("Visitors of this page may load only presets and repositories of the hub: owner/name.")
 
 
 class SharedModel:

@@ -1,4 +1,4 @@
-"""What a visitor is told when something fails."""
+"""Messages for visitors when something fails."""
 
 import logging
 
@@ -10,19 +10,19 @@ from . import html
 log = logging.getLogger(__name__)
 
 
-def told(error: Exception, what: str) -> str:
-    """A sentence for whoever asked; an error that is none of ours goes to the log, after `what` failed."""
+def user_message(error: BaseException, what: str) -> str:
+    """A sentence for the visitor; an unexpected error goes to the log with `what` failed."""
     if isinstance(error, NanoASRError):
         return str(error)
     log.error(what, exc_info=error)
-    return "Something went wrong here; the server's log says what."
+    return "Something went wrong on the server; its log has the details."
 
 
-def as_status(error: Exception, what: str) -> str:
-    """The same as the page's status."""
-    return html.message(told(error, what), "error")
+def status_message(error: BaseException, what: str) -> str:
+    """The same as the page's status line."""
+    return html.message(user_message(error, what), "error")
 
 
-def as_answer(error: Exception, what: str) -> gr.Error:
-    """The same as a program's answer."""
-    return gr.Error(told(error, what), print_exception=False)
+def api_error(error: BaseException, what: str) -> gr.Error:
+    """The same as an error of the API."""
+    return gr.Error(user_message(error, what), print_exception=False)

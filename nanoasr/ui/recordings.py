@@ -7,7 +7,8 @@ import gradio as gr
 import numpy as np
 from gradio.helpers import Examples
 
-from ..audio.files import CONTAINERS, SAMPLE_RATE, read_blocks
+from ..audio.files import CONTAINERS, SAMPLE_RATE, read_blocks, source_name
+from ..errors import AudioTooLongError
 from ..resources import assets_folder
 
 _FOLDER = assets_folder() / "speech"
@@ -26,6 +27,7 @@ def offer_examples(audio: gr.Audio) -> Examples | None:
     paths = shipped()
     if not paths:
         return None
+    gr.set_static_paths(paths)  # served from where they are: cached copies are deleted after an hour
     return gr.Examples(
         [[str(path)] for path in paths],
         inputs=[audio],
@@ -52,13 +54,24 @@ def stated_seconds(path: str) -> float | None:
         return None
 
 
-def excerpt(path: str, start: float, seconds: float) -> np.ndarray:
-    """At most `seconds` of a recording from `start` on, as 16 kHz samples."""
+def check_length(path: str, max_seconds: float) -> float | None:
+    """Return how long a file says it is, in seconds; raise an error if that is more than `max_seconds`."""
+    seconds = stated_seconds(path)
+    if seconds and seconds > max_seconds + 1:  # what is said may be rounded, and reading checks it again
+        raise AudioTooLongError(
+            f"{source_name(path)}: {seconds:.0f} s, longer than the limit of {max_seconds:g} s. Cut it into parts."
+        )
+    return seconds
+
+
+def excerpt(path: str, start: float, seconds: float, max_seconds: float) -> np.ndarray:
+    """At most `seconds` of a recording from `start` on, as 16 kHz samples; `max_seconds` is its longest length."""
+    check_length(path, max_seconds)
     first, last = round(start * SAMPLE_RATE), round((start + seconds) * SAMPLE_RATE)
-    kept, at = [], 0
-    for block in read_blocks(path):
-        kept.append(block[max(first - at, 0) : max(last - at, 0)])
+    kept, at = bytearray(), 0
+    for block in read_blocks(path, max_seconds=max_seconds):
+        kept += block[max(first - at, 0) : max(last - at, 0)].data
         at += len(block)
         if at >= last:
             break
-    return np.concatenate(kept)
+    return np.frombuffer(kept, np.float32)

@@ -9,6 +9,8 @@ from ..decode.prompt import split_hotwords
 from ..decode.sampling import Sampling
 from ..errors import AudioError, OptionError
 from ..introspection.compare import Setting
+from .models import Access
+from .recordings import check_length
 
 _AS_LOADED = {
     "name": "", "temperature": 0, "top_k": 0, "top_p": 1, "checkpoint": "", "quantize": "", "chunk, s": 15,
@@ -46,7 +48,9 @@ def preset(changes: list[tuple[str, dict]]) -> list[list]:
     return [[(_AS_LOADED | {"name": name} | change)[column] for column in COLUMNS] for name, change in changes]
 
 
-def read_wish(paths: list[str] | None, references: str | None, settings: list[Setting], repeats: float) -> Wish:
+def read_wish(
+    paths: list[str] | None, references: str | None, settings: list[Setting], repeats: float, max_seconds: float
+) -> Wish:
     """`paths`: recordings, and texts of the same names, which count where nothing is written in `references`."""
     texts = {Path(path).stem: path for path in paths or [] if Path(path).suffix.lower() == ".txt"}
     paths = [path for path in paths or [] if Path(path).suffix.lower() != ".txt"]
@@ -54,6 +58,8 @@ def read_wish(paths: list[str] | None, references: str | None, settings: list[Se
         raise AudioError("There is no recording yet: upload some, or click an example.")
     if len(paths) > _MOST_RECORDINGS:
         raise OptionError(f"{len(paths)} recordings: compare {_MOST_RECORDINGS} at most at a time.")
+    for path in paths:
+        check_length(path, max_seconds)
     lines = (references or "").rstrip().splitlines()
     if not lines and texts:
         lines = [_read_text(texts.get(Path(path).stem)) for path in paths]
@@ -66,27 +72,24 @@ def read_wish(paths: list[str] | None, references: str | None, settings: list[Se
     return Wish(paths, [line.strip() or None for line in lines] or None, settings, round(repeats))
 
 
-def settings_of_objects(rows: object, can_load: bool) -> list[Setting]:
+def settings_of_objects(rows: object, access: Access) -> list[Setting]:
     """What a program's objects mean; what they leave out is as loaded."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise OptionError('settings: give a list of objects, such as [{"name": "warm", "temperature": 0.8}]')
     unknown = sorted({str(name) for row in rows for name in row} - set(COLUMNS))
     if unknown:
         raise OptionError(f"settings: {unknown[0]!r:.80} is not one; there are {', '.join(COLUMNS)}")
-    return settings_of_rows([[(_AS_LOADED | row)[name] for name in COLUMNS] for row in rows], can_load)
+    return settings_of_rows([[(_AS_LOADED | row)[name] for name in COLUMNS] for row in rows], access)
 
 
-def settings_of_rows(table: list[list], can_load: bool) -> list[Setting]:
-    """What the rows of the table mean; empty cells are as loaded, rows without anything are passed over.
-
-    `can_load`: whether a setting may name another checkpoint.
-    """
+def settings_of_rows(table: list[list], access: Access) -> list[Setting]:
+    """What the rows of the table mean; empty cells are as loaded, rows without anything are passed over."""
     rows = [row for row in table if any(cell not in ("", None, False) for cell in row)]
     if not rows:
         raise OptionError("There is no setting in the table: press one of the buttons above it.")
     if len(rows) > _MOST_SETTINGS:
         raise OptionError(f"{len(rows)} settings: compare {_MOST_SETTINGS} at most at a time.")
-    found = [_setting(number, row, can_load) for number, row in enumerate(rows, 1)]
+    found = [_setting(number, row, access) for number, row in enumerate(rows, 1)]
     if len({setting.name for setting in found}) < len(found):
         raise OptionError("Two settings have the same name: give each its own.")
     return found
@@ -100,7 +103,7 @@ def _read_text(path: str | None) -> str:
         return " ".join(file.read(MOST_TEXT).split())
 
 
-def _setting(number: int, row: Sequence, can_load: bool) -> Setting:
+def _setting(number: int, row: Sequence, access: Access) -> Setting:
     given = zip(row, _AS_LOADED.values(), strict=True)
     cells = [usual if cell is None or cell == "" else cell for cell, usual in given]
     name, temperature, top_k, top_p, checkpoint, quantize, chunk, language, hotwords, figures = cells
@@ -110,13 +113,12 @@ def _setting(number: int, row: Sequence, can_load: bool) -> Setting:
             raise OptionError(f"chunk, s={chunk:g}: must be from 2 to 30")
         if quantize and quantize not in QUANTIZATIONS:
             raise OptionError(f"quantize={quantize!r:.40}: leave it empty or use {', '.join(QUANTIZATIONS)}")
-        if checkpoint and not can_load:
-            raise OptionError("others can reach this page, so no other checkpoint is loaded: leave it empty")
+        checkpoint = access.permit(str(checkpoint)) if checkpoint else None
         return Setting(
             str(name)[:60] or f"row {number}", Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
             quantize or None, chunk, str(language) or None,
             tuple(split_hotwords(str(hotwords))),
-            str(figures).strip().lower() not in ("false", "0", "no"), str(checkpoint).strip()[:500] or None,
+            str(figures).strip().lower() not in ("false", "0", "no"), checkpoint,
         )  # fmt: skip
     except OptionError as error:
         raise OptionError(f"Row {number} of the settings: {error}") from error

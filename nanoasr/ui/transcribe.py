@@ -18,8 +18,8 @@ from ..results.transcript import Transcript, write_all
 from . import html
 from .jobs import Stops, Turns, Update, transcribe_in_turn
 from .models import SharedModel
-from .problems import as_answer, as_status
-from .recordings import licences, offer_examples, shipped, stated_seconds
+from .problems import api_error, status_message
+from .recordings import check_length, licences, offer_examples, shipped
 from .repeating import repeating
 
 AUTO = ("Let the model tell", "auto")
@@ -88,7 +88,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
                 **{button: gr.DownloadButton(interactive=False) for button in downloads},
             }  # fmt: skip
             options = _options(*settings) | {"alternatives": True, "max_seconds": max_seconds}
-            began, length = time.monotonic(), stated_seconds(path)
+            began, length = time.monotonic(), check_length(path, max_seconds)
             for update in transcribe_in_turn(turns, model.get(), path, length, job, **options):
                 if update.before:
                     began = time.monotonic()
@@ -103,7 +103,7 @@ def build(model: SharedModel, max_seconds: float) -> tuple[gr.Audio, gr.Dropdown
             heard = plots.sound(path, found.duration)
             yield {timeline: plots.timeline(heard, found), status: _outcome(found, heard, update.stopped)}
         except Exception as error:
-            yield {status: as_status(error, "a transcription failed")}
+            yield {status: status_message(error, "a transcription failed")}
         finally:
             job.set()
             stops.end(visitor, job)
@@ -191,12 +191,12 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, inputs: list)
             if not audio:
                 raise AudioError("There is no recording in the request.")
             options = _options(language, hotwords, itn, timestamps, *knobs) | {"max_seconds": max_seconds}
-            length, stop = stated_seconds(audio), threading.Event()
+            length, stop = check_length(audio, max_seconds), threading.Event()
             for update in transcribe_in_turn(turns, model.get(), audio, length, stop, **options):
                 done = update.transcript
                 yield json.loads(done.to_json()) if done else {"text": update.text, "seconds": update.seconds_done}
         except Exception as error:
-            raise as_answer(error, "a transcription failed") from error
+            raise api_error(error, "a transcription failed") from error
 
     answer = gr.JSON(visible=False)
     gr.Button(visible=False).click(

@@ -48,12 +48,14 @@ class App:
                 time.sleep(0.1)
         self.seconds_to_start = time.monotonic() - started
 
-    def call(self, name: str, data: object) -> str:
+    def call(self, name: str, data: object, **headers: str) -> str:
         """What a named endpoint answers to a program, as it comes; `data` in bytes is sent as it is."""
         body = data if isinstance(data, bytes) else json.dumps({"data": data}).encode()
-        status, said = ask(self.url, "POST", f"/gradio_api/call/{name}", body)
+        headers = {"Content-Type": "application/json"} | headers
+        path = f"/gradio_api/call/{name}"
+        status, _, said = send(self.url, "POST", path, body, headers)
         event = re.fullmatch(r'\{"event_id":"(\w+)"\}', said)
-        return ask(self.url, "GET", f"/gradio_api/call/{name}/{event[1]}")[1] if event else f"error {status}: {said}"
+        return send(self.url, "GET", f"{path}/{event[1]}", None, headers)[2] if event else f"error {status}: {said}"
 
     def close(self) -> None:
         self.process.terminate()
@@ -69,11 +71,19 @@ def ask(
     url: str, method: str, path: str, body: bytes | None = None, kind: str = "application/json", timeout: float = 60
 ) -> tuple[int, str]:
     """One raw request, its path as it stands. -> the status and what was answered."""
+    status, _, said = send(url, method, path, body, {"Content-Type": kind}, timeout)
+    return status, said
+
+
+def send(
+    url: str, method: str, path: str, body: bytes | None, headers: dict[str, str], timeout: float = 60
+) -> tuple[int, list[tuple[str, str]], str]:
+    """One raw request. -> status, headers and content of the answer."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=timeout)
     try:
-        connection.request(method, path, body, {"Content-Type": kind})
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
-        return response.status, response.read().decode(errors="replace")
+        return response.status, response.getheaders(), response.read().decode(errors="replace")
     finally:
         connection.close()
 

@@ -1,6 +1,8 @@
 """Listening to microphones: pieces in any order, limits, and nonsense in the place of sound."""
 
 import base64
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from running import ROOT, read_wav
 import nanoasr
 from nanoasr.errors import AudioError
 from nanoasr.ui.listening import Listening, Microphones
-from nanoasr.ui.microphone import read_piece
+from nanoasr.ui.microphone import Piece, read_piece
 
 PIECE = 4800
 
@@ -20,12 +22,20 @@ def recognizer():
     return nanoasr.load(str(ROOT / "tests/parity/official"))
 
 
-def tell(recognizer, order, most_seconds: float = 60):
-    samples = read_wav(CLIP).astype(np.float32)
-    pieces = [samples[i : i + PIECE] for i in range(0, len(samples), PIECE)]
-    listening = Listening(lambda: recognizer, most_seconds)
-    for number in order(range(len(pieces))):
-        listening.hear(number, 16000, pieces[number])
+def piece(number: int, samples: np.ndarray, offset: int, rate: int = 16000) -> Piece:
+    return Piece(number, rate, offset, (samples * 32767).astype(np.int16))
+
+
+def pieces() -> list[Piece]:
+    samples = read_wav(CLIP)
+    starts = range(0, len(samples), PIECE)
+    return [piece(number, samples[start : start + PIECE], start) for number, start in enumerate(starts)]
+
+
+def tell(recognizer, order, max_seconds: float = 60):
+    listening, sent = Listening(lambda: recognizer, max_seconds), pieces()
+    for number in order(range(len(sent))):
+        listening.hear(sent[number])
     listening.finish()
     return listening.wait(60)
 
@@ -43,22 +53,22 @@ def test_the_transcript_is_what_was_shown(recognizer):
 
 
 def test_at_the_limit_it_ends_and_keeps_what_was_said(recognizer):
-    heard = tell(recognizer, list, most_seconds=1)
+    heard = tell(recognizer, list, max_seconds=1)
     assert "limit" in heard.problem
     assert heard.transcript.duration <= 1
 
 
 def test_another_sample_rate_in_between_is_refused_in_a_sentence(recognizer):
     listening = Listening(lambda: recognizer, 60)
-    listening.hear(0, 16000, np.zeros(1600, np.float32))
-    listening.hear(1, 48000, np.zeros(1600, np.float32))
+    listening.hear(piece(0, np.zeros(1600), 0))
+    listening.hear(piece(1, np.zeros(1600), 1600, rate=48000))
     assert "microphone was changed" in listening.wait(30).problem
 
 
 def test_only_so_many_are_listened_to_at_once_and_each_visitor_counts_once(recognizer):
     microphones = Microphones(2)
     started = [microphones.start(name, lambda: Listening(lambda: recognizer, 60)) for name in ("a", "b", "b")]
-    with pytest.raises(AudioError, match="the most"):
+    with pytest.raises(AudioError, match="the limit"):
         microphones.start("c", lambda: Listening(lambda: recognizer, 60))
     for listening in started:
         listening.close()
@@ -66,13 +76,55 @@ def test_only_so_many_are_listened_to_at_once_and_each_visitor_counts_once(recog
     microphones.start("c", lambda: Listening(lambda: recognizer, 60)).close()
 
 
-def test_a_piece_has_a_number_a_rate_and_samples():
+def test_after_a_lost_piece_the_session_goes_on_with_silence_in_its_place(recognizer, monkeypatch):
+    monkeypatch.setattr("nanoasr.ui.listening._GAP_PATIENCE", 0.2)
+    heard = tell(recognizer, lambda numbers: [number for number in numbers if number != 2])
+    assert heard.problem is None
+    assert heard.lost == pytest.approx(PIECE / 16000)
+    assert heard.transcript.duration == pytest.approx(len(read_wav(CLIP)) / 16000, abs=0.01)
+
+
+def test_pieces_behind_a_gap_are_used_while_the_session_runs(recognizer, monkeypatch):
+    monkeypatch.setattr("nanoasr.ui.listening._GAP_PATIENCE", 0.1)
+    listening = Listening(lambda: recognizer, 60)
+    for sent in pieces()[1:4]:
+        heard = listening.hear(sent)
+        time.sleep(0.15)
+    assert heard.seconds == pytest.approx(4 * PIECE / 16000)
+    listening.close()
+
+
+def test_pieces_without_the_first_one_hold_a_bounded_number_of_bytes():
+    model = threading.Event()
+    listening = Listening(model.wait, 3600)  # a model that is never loaded
+    large = np.zeros(1 << 19)
+    for number in range(1, 40):
+        listening.hear(piece(number, large, number * len(large), rate=48000))
+    held = sum(piece.samples.nbytes for piece in listening._early.values()) + listening._waiting
+    listening.close()
+    model.set()
+    assert held <= 16 << 20
+
+
+def test_an_error_that_is_no_exception_ends_the_session_with_a_message():
+    def panic():
+        raise KeyboardInterrupt  # a BaseException, as a panic in a native library is
+
+    listening = Listening(panic, 60)
+    listening.hear(piece(0, np.zeros(1600), 0))
+    assert "went wrong" in listening.wait(10).problem
+
+
+def test_a_piece_has_a_number_a_rate_an_offset_and_samples():
     samples = np.array([0, 16384, -32768], "<i2")
-    number, rate, found = read_piece(f"7;48000;{base64.b64encode(samples.tobytes()).decode()}")
-    assert (number, rate, found.tolist()) == (7, 48000, [0.0, 0.5, -1.0])
+    found = read_piece(f"7;48000;96000;{base64.b64encode(samples.tobytes()).decode()}")
+    assert (found.number, found.rate, found.offset, found.samples.tolist()) == (7, 48000, 96000, samples.tolist())
 
 
-@pytest.mark.parametrize("nonsense", ["", "1;2", "a;48000;AAAA", "0;48000;AA==", "0;48000;ÄÖ", "0;1;2;3", "0;48000;A"])
-def test_nonsense_in_the_place_of_a_piece_is_refused(nonsense):
+@pytest.mark.parametrize(
+    "nonsense",
+    ["", "1;2", "0;48000;AAAA", "a;48000;0;AAAA", "0;48000;0;AA==", "0;48000;0;ÄÖ", "0;1;0;AAAA", "0;48000;-1;AAAA"],
+)
+def test_malformed_pieces_are_refused(nonsense):
     with pytest.raises(AudioError, match="cannot be read"):
         read_piece(nonsense)

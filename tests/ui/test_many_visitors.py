@@ -169,23 +169,3 @@ def test_a_page_can_be_used_soon_after_the_start(open_page, tmp_path):
         assert min(taken) < 3 and taken[0] < 6, taken  # 1.0 on two idle cores, the first time too
     finally:
         app.close()
-
-
-def test_uploads_and_downloads_are_deleted_after_their_time(tmp_path):
-    """The app as it is, but for its times: looked through each second, kept for four."""
-    from nanoasr.ui import page
-
-    assert page.TIDYING == (600, 3600)
-    patience = "import nanoasr.ui.page as p; p.TIDYING = (1, 4)"
-    app = App(tmp_path, "--model", str(ROOT / "tests/parity/official"), before=patience)
-    try:
-        upload = Path(upload_file(app, "clip.wav", CLIP.read_bytes()))
-        transcribe(app, str(upload))
-        assert upload.exists()
-        for _ in range(150):
-            if not upload.exists():
-                break
-            time.sleep(0.1)
-        assert not upload.exists()
-    finally:
-        app.close()

@@ -1,31 +1,4 @@
-"""The little that the page does by itself in the browser: plays what is clicked, shows what a token's choices were."""
-
-from pathlib import Path
-
-import gradio
-
-
-def read_plotly_early() -> str:
-    """A script that has the browser read Plotly as soon as the page stands: 4.6 MB, for which the first figure of a
-    page would have to wait more than a second."""
-    assets = Path(gradio.__file__).parent / "templates/frontend/assets"
-    name = next((path.name for path in assets.glob("PlotlyPlot-*.js")), None)
-    return _READ_EARLY.replace("NAME", name) if name else ""
-
-
-_READ_EARLY = """
-<script>
-(function readPlotly() {
-  if (!document.querySelector("#transcribe")) return void setTimeout(readPlotly, 100);
-  const idle = window.requestIdleCallback ?? setTimeout;
-  idle(() => import("./assets/NAME").catch(() => {}));
-})();
-</script>
-"""
-HEAD = """
-<meta name="referrer" content="no-referrer">
-<script>
-(() => {
+window.nanoasr = (() => {
   const near = (event, what) => event.target instanceof Element ? event.target.closest(what) : null;
   const clear = () => document.querySelectorAll(".playing").forEach(e => e.classList.remove("playing"));
   let until = null;
@@ -105,6 +78,10 @@ HEAD = """
   document.addEventListener("mouseover", event => tip(near(event, "[data-tip]")));
   document.addEventListener("focusin", event => tip(near(event, "[data-tip]")));
   document.addEventListener("scroll", () => tip(null), true);
+
+  function whenReady(selector, work) {  // once the page has it and the browser is idle
+    if (!document.querySelector(selector)) return void setTimeout(whenReady, 100, selector, work);
+    (window.requestIdleCallback ?? setTimeout)(work);
+  }
+  return {whenReady};
 })();
-</script>
-"""

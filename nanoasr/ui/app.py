@@ -1,0 +1,50 @@
+"""The app from start to stop, without importing Gradio before the model loads."""
+
+import sys
+from collections.abc import Sequence
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(
+    model: str | None = None,
+    quantize: str | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    share: bool = False,
+    auth: tuple[str, str] | None = None,
+    allow_hosts: Sequence[str] = (),
+    max_minutes: float = 60,
+    max_upload_mb: float = 200,
+) -> None:
+    """Serve the browser app until SIGINT or SIGTERM; an OSError means that it could not listen on host and port.
+
+    allow_hosts names the hosts under which a proxy serves the page, for example asr.example.org.
+    """
+    from .log import escape_controls
+    from .models import Access, SharedModel
+
+    shared = SharedModel()
+    shared.load_in_background(model, quantize, lambda problem: print(escape_controls(problem), file=sys.stderr))
+    from .page import build_page  # importing Gradio takes seconds: the model loads meanwhile
+    from .server import run
+    from .transcribe import warm_up
+
+    local = host in _LOCAL and not share
+    access = Access.NAMED if auth else Access.ANY if local and not allow_hosts else Access.NONE
+    # Without a login, a page of another site could address this machine by a name of its own (DNS rebinding).
+    hosts = [*_LOCAL, *allow_hosts] if allow_hosts or (local and not auth) else None
+    try:
+        run(
+            lambda: build_page(shared, max_minutes=max_minutes, access=access),
+            max_upload_mb=max_upload_mb,
+            hosts=hosts,
+            on_start=lambda: warm_up(shared),
+            server_name=host,
+            server_port=port,
+            share=share,
+            auth=auth,
+        )
+    finally:
+        shared.wait()  # Python must not exit while a model is being loaded

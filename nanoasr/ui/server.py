@@ -1,0 +1,106 @@
+"""The page as a server: Gradio behind the safety middleware, with its own folder for uploads and downloads."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before Gradio is imported: nothing is sent anywhere,
+os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # and nobody's recordings are listed
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")  # statistics of each request, which nobody reads, would be
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # summed up again with every request
+
+import gradio as gr
+import safehttpx  # what Gradio fetches with
+from gradio.routes import App, ORJSONResponse
+
+from . import log, style
+from .safety import Limits, Safety
+from .storage import Storage
+
+_UPLOAD = "/gradio_api/upload"
+_POSTS = tuple(f"/gradio_api/{name}" for name in ("upload", "queue/join", "call/", "run/", "api/", "cancel", "reset"))
+_FOLDER_OF_UPLOADS = 20  # times the largest upload
+
+
+def run(
+    build: Callable[[], gr.Blocks],
+    *,
+    max_upload_mb: float,
+    hosts: list[str] | None,
+    on_start: Callable[[], object] = lambda: None,
+    **options: object,
+) -> None:
+    """Build the page and serve it until SIGINT or SIGTERM. `options` are those of Gradio's `launch`.
+
+    hosts   names under which browsers may address the server; None accepts all
+    build   called once the folder for uploads exists, which Gradio's components look up when they are made
+    """
+    limit = int(max_upload_mb * 2**20)
+    storage = Storage(_FOLDER_OF_UPLOADS * limit)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
+        refuse_web_addresses()
+        page = build()
+        app = GuardedApp(hosts, Limits(upload=4 * limit + 2**20), storage.room)
+        page.launch(
+            _app=app,
+            prevent_thread_lock=True,
+            max_file_size=limit,
+            max_threads=96,
+            enable_monitoring=False,
+            state_session_capacity=100,  # Gradio keeps each visitor's page, figures included
+            footer_links=["api", "settings"],
+            **style.looks(),
+            **options,
+        )
+        log.configure()
+        threading.Thread(target=on_start, name="nanoasr-warm-up", daemon=True).start()
+        page.block_thread()
+    finally:
+        storage.close()
+
+
+class GuardedApp(App):
+    """Gradio's application with the safety middleware around all of its own."""
+
+    def __init__(self, hosts: list[str] | None, limits: Limits, room: Callable[[], int]):
+        super().__init__(default_response_class=ORJSONResponse)
+        self._safety = {"hosts": hosts, "limits": limits, "room": room}
+
+    def build_middleware_stack(self) -> Safety:
+        """Wrap the middleware that Gradio adds."""
+        return Safety(
+            super().build_middleware_stack(),
+            authorized=self._is_logged_in,
+            posts=_POSTS,
+            uploads=(_UPLOAD,),
+            login="/login",
+            **self._safety,
+        )
+
+    def _is_logged_in(self, headers: dict[str, str]) -> bool:
+        if self.auth is None:
+            return True
+        try:
+            cookies = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return False
+        names = (f"access-token-{self.cookie_id}", f"access-token-unsecure-{self.cookie_id}")
+        return any(name in cookies and cookies[name].value in self.tokens for name in names)
+
+
+def refuse_web_addresses() -> None:
+    """Make Gradio fetch nothing from other servers.
+
+    It would download any http address that a program sends in place of an uploaded file, however large, and serve
+    any under `/file=`: from this machine and with its address.
+    """
+    safehttpx.get = safehttpx.async_validate_url = _refuse
+
+
+async def _refuse(*_: object, **__: object) -> None:
+    raise gr.Error("Web addresses are not read here: download the file and upload it.", print_exception=False)

@@ -79,6 +79,12 @@ class LiveSession:
             self._left = time.perf_counter()
             return update
 
+    @property
+    def open_since(self) -> float | None:
+        """Where the open segment begins, in seconds; None while nobody speaks. It may be known before any text."""
+        segment = self._open
+        return segment.start / SAMPLE_RATE if segment else None
+
     def finish(self) -> Transcript:
         """The sound is over: the whole as a Transcript, as `transcribe` gives it. The session is closed."""
         with self._lock:

@@ -35,7 +35,7 @@ def wanted() -> nanoasr.Transcript:
 # What is printed
 
 
-@pytest.mark.parametrize("command", ["", "app", "transcribe", "live", "info", "convert", "train", "bench"])
+@pytest.mark.parametrize("command", ["", "app", "transcribe", "live", "serve", "info", "convert", "train", "bench"])
 def test_help_says_what_there_is_and_gives_examples(command, capsys):
     assert run(*[command] * bool(command), "--help") == 0
     said = capsys.readouterr().out

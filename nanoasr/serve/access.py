@@ -1,0 +1,81 @@
+"""The access log, request metrics, and the last line of defence: an error of any kind becomes a plain 500."""
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .errors import ClientGone, server_error
+from .metrics import Metrics
+
+log = logging.getLogger("nanoasr.serve")
+access_log = logging.getLogger("nanoasr.serve.access")
+CLIENT_GONE = 499  # as nginx logs it; never sent
+
+
+@dataclass
+class Record:
+    """What the log says of a request. Endpoints add to it; no text of a transcript or prompt ever is."""
+
+    route: str = "other"
+    model: str | None = None
+    audio_seconds: float | None = None
+    status: int = 0
+
+
+def record_of(scope: Scope) -> Record:
+    """The record of the request at hand."""
+    return scope.setdefault("nanoasr.record", Record())
+
+
+class AccessLog:
+    """Middleware: one JSON line and one count for each request or WebSocket session."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics):
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request and log it."""
+        if scope["type"] == "lifespan":
+            return await self.app(scope, receive, send)
+        record, began, started = record_of(scope), time.perf_counter(), False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                started, record.status = True, message["status"]
+            elif message["type"] == "websocket.accept":
+                started, record.status = True, 101
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except (ClientGone, ClientDisconnect):
+            record.status = CLIENT_GONE
+        except Exception:
+            log.exception("error while serving %s", record.route)
+            if not started and scope["type"] == "http":
+                await server_error().response()(scope, receive, watched)
+            record.status = 500
+        finally:
+            seconds = time.perf_counter() - began
+            self.metrics.count_request(record.route, record.status, seconds)
+            access_log.info(json.dumps(_line(scope, record, seconds)))
+
+
+def _line(scope: Scope, record: Record, seconds: float) -> dict:
+    client = scope.get("client")
+    found = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "client": client[0] if client else None,
+        "method": scope.get("method", "WEBSOCKET"),
+        "route": record.route,
+        "status": record.status,
+        "ms": round(1000 * seconds, 1),
+        "model": record.model,
+        "audio_seconds": record.audio_seconds and round(record.audio_seconds, 2),
+    }
+    return {name: value for name, value in found.items() if value is not None}

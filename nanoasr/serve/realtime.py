@@ -1,0 +1,245 @@
+"""`GET /v1/realtime?intent=transcription`: the WebSocket of live transcription."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketState
+
+from ..errors import NanoASRError
+from ..recognizer import Recognizer
+from .access import log, record_of
+from .errors import APIError, from_library, server_error
+from .realtime_config import SessionConfig
+from .realtime_items import Listener
+from .service import Service
+
+ROUTE = "/v1/realtime"
+BACKLOG_BYTES = 4 * 2**20  # of audio that waits for the recognizer; then the client's sending is held up
+MOST_EVENTS = 512  # that wait for the client to read them
+_SHORTEST_PUSH = 0.1  # seconds; less audio waits for more, since the recognizer acts every 0.1 s
+_FAREWELL = 5.0  # seconds for a slow client to take the error that ends its session
+_POLICY, _TRY_LATER, _NORMAL = 1008, 1013, 1000
+
+
+async def realtime(socket: WebSocket) -> None:
+    """Serve one WebSocket; a refusal is an HTTP response in OpenAI's form."""
+    service: Service = socket.app.state.service
+    record = record_of(socket.scope)
+    record.route = ROUTE
+    try:
+        if socket.query_params.get("intent", "transcription") != "transcription":
+            raise APIError(400, "intent: this server has transcription only.", code="invalid_value", param="intent")
+        name = socket.query_params.get("model") or service.models.default
+        asr = await service.models.get(name)
+        service.open_session()
+    except APIError as error:
+        return await socket.send_denial_response(error.response())
+    record.model = name
+    try:
+        offered = socket.scope.get("subprotocols", ())
+        await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
+        session = _Session(socket, service, asr, SessionConfig(name))
+        await session.run()
+        record.audio_seconds = session.heard
+    finally:
+        service.close_session()
+
+
+@dataclass
+class _Order:
+    """Something for the listener to do, in the order it came."""
+
+    kind: str
+    content: Any = None
+    event_id: str | None = None
+
+
+class _Session:
+    """One connection: reads events, hands audio to a Listener on a thread, and writes its events."""
+
+    def __init__(self, socket: WebSocket, service: Service, asr: Recognizer, config: SessionConfig):
+        self._socket, self._service, self._config = socket, service, config
+        self._loop = asyncio.get_running_loop()
+        self._id, self._expires_at = f"sess_{secrets.token_hex(10)}", int(time.time() + service.max_seconds)
+        self._events: asyncio.Queue[dict] = asyncio.Queue(MOST_EVENTS)
+        self._orders: deque[_Order] = deque()
+        self._backlog = 0
+        self._changed = asyncio.Event()  # orders came, or were done
+        self._end: asyncio.Future[tuple[APIError | None, int]] = self._loop.create_future()
+        self._listener = Listener(asr, config, self._from_thread, service.metrics)
+        self.heard = 0.0
+
+    async def run(self) -> None:
+        """Serve until either side ends."""
+        beta = "realtime=v1" in self._socket.headers.get("openai-beta", "")
+        self._tell_session("transcription_session.created" if beta else "session.created")
+        tasks = [asyncio.ensure_future(work()) for work in (self._receive, self._obey, self._send)]
+        for task in tasks:
+            task.add_done_callback(self._task_done)
+        try:
+            error, code = await self._end
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(self._listener.close)
+        if self._socket.application_state == WebSocketState.CONNECTED == self._socket.client_state:
+            with contextlib.suppress(asyncio.TimeoutError, RuntimeError):
+                await asyncio.wait_for(self._say_goodbye(error, code), _FAREWELL)
+
+    def _task_done(self, task: asyncio.Task) -> None:
+        if task.cancelled() or self._end.done():
+            return
+        if task.exception():
+            log.error("error in a realtime session", exc_info=task.exception())
+            self._end.set_result((server_error(), 1011))
+        else:
+            self._end.set_result((None, _NORMAL))
+
+    async def _say_goodbye(self, error: APIError | None, code: int) -> None:
+        while error and not self._events.empty():
+            await self._socket.send_text(json.dumps(self._events.get_nowait(), ensure_ascii=False))
+        if error:
+            event = {"type": "error", "event_id": _event_id(), "error": error.error | {"event_id": None}}
+            await self._socket.send_text(json.dumps(event))
+        await self._socket.close(code)
+
+    # from the client
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            event_id = None
+            try:
+                event = _parse(message.get("text"))
+                given = event.get("event_id")
+                event_id = given if isinstance(given, str) else None
+                self._take(event, event_id)
+            except APIError as error:
+                self._tell_error(error, event_id)
+            while self._backlog > BACKLOG_BYTES:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def _take(self, event: dict, event_id: str | None) -> None:
+        kind = event.get("type")
+        if kind == "input_audio_buffer.append":
+            content = _audio(event.get("audio"))
+            self.heard += self._config.format.seconds(len(content))
+            if self.heard > self._service.max_seconds:
+                self._stop(APIError(400, "Your session hit the maximum duration.", code="session_expired"), _NORMAL)
+                return
+            self._backlog += len(content)
+            if self._orders and self._orders[-1].kind == kind and len(self._orders[-1].content) < BACKLOG_BYTES:
+                self._orders[-1].content += content
+            else:
+                self._orders.append(_Order(kind, bytearray(content)))
+        elif kind in ("session.update", "transcription_session.update"):
+            self._orders.append(_Order(kind, event.get("session"), event_id))
+        elif kind in ("input_audio_buffer.commit", "input_audio_buffer.clear"):
+            self._orders.append(_Order(kind, None, event_id))
+        else:
+            message = f"type: {str(kind)[:60]!r} is not an event of transcription sessions."
+            raise APIError(400, message, code="invalid_value", param="type")
+        self._changed.set()
+
+    # to the recognizer
+
+    async def _obey(self) -> None:
+        while True:
+            while not self._orders or self._too_little():
+                self._changed.clear()
+                await self._changed.wait()
+            order = self._orders.popleft()
+            try:
+                await self._do(order)
+            except NanoASRError as error:
+                self._tell_error(from_library(error), order.event_id)
+            except APIError as error:
+                self._tell_error(error, order.event_id)
+
+    def _too_little(self) -> bool:
+        first = self._orders[0]
+        is_audio = len(self._orders) == 1 and first.kind == "input_audio_buffer.append"
+        return is_audio and self._config.format.seconds(len(first.content)) < _SHORTEST_PUSH
+
+    async def _do(self, order: _Order) -> None:
+        if order.kind == "input_audio_buffer.append":
+            await self._on_thread(self._listener.push, bytes(order.content))
+            self._backlog -= len(order.content)
+            self._changed.set()
+        elif order.kind == "input_audio_buffer.commit":
+            await self._on_thread(self._listener.commit)
+        elif order.kind == "input_audio_buffer.clear":
+            await self._on_thread(self._listener.clear)
+        else:
+            flat = order.kind == "transcription_session.update"
+            config = self._config.updated_flat(order.content) if flat else self._config.updated(order.content)
+            asr = await self._service.models.get(config.model)
+            await self._on_thread(self._listener.reconfigure, asr, config)
+            self._config = config
+            self._tell_session("transcription_session.updated" if flat else "session.updated")
+
+    async def _on_thread(self, call: Callable[..., None], *args: Any) -> None:
+        await self._loop.run_in_executor(self._service.listeners, call, *args)
+
+    # to the client
+
+    async def _send(self) -> None:
+        while True:
+            await self._socket.send_text(json.dumps(await self._events.get(), ensure_ascii=False))
+
+    def _from_thread(self, event: dict) -> None:
+        self._loop.call_soon_threadsafe(self._tell, event)
+
+    def _tell(self, event: dict) -> None:
+        try:
+            self._events.put_nowait({"event_id": _event_id()} | event)
+        except asyncio.QueueFull:
+            message = f"The session was closed: {MOST_EVENTS} events were waiting to be read."
+            self._stop(APIError(429, message, code="client_too_slow"), _TRY_LATER)
+
+    def _tell_error(self, error: APIError, event_id: str | None) -> None:
+        self._tell({"type": "error", "error": error.error | {"event_id": event_id}})
+
+    def _tell_session(self, kind: str) -> None:
+        describe = self._config.describe_flat if kind.startswith("transcription_session") else self._config.describe
+        self._tell({"type": kind, "session": describe(self._id, self._expires_at)})
+
+    def _stop(self, error: APIError, code: int) -> None:
+        if not self._end.done():
+            self._end.set_result((error, code))
+
+
+def _parse(text: str | None) -> dict:
+    try:
+        event = json.loads(text) if text is not None else None
+    except (ValueError, RecursionError):
+        event = None
+    if not isinstance(event, dict):
+        raise APIError(400, "Send each event as a JSON object in a text message.", code="invalid_json")
+    return event
+
+
+def _audio(value: object) -> bytes:
+    try:
+        if isinstance(value, str):
+            return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        pass
+    raise APIError(400, "audio: must be base64-encoded bytes.", code="invalid_value", param="audio")
+
+
+def _event_id() -> str:
+    return f"event_{secrets.token_hex(8)}"

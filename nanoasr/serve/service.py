@@ -1,0 +1,42 @@
+"""What all routes of one server share."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from .errors import APIError
+from .metrics import Metrics
+from .models import Models
+from .work import Work, shutting_down
+
+SESSIONS = 64  # realtime sessions at once
+
+
+@dataclass
+class Service:
+    """Models, limits, the queue and the metrics."""
+
+    models: Models
+    max_bytes: int
+    max_seconds: float
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __post_init__(self) -> None:
+        self.work = Work(self.metrics.gauges)
+        self.listeners = ThreadPoolExecutor(SESSIONS, "nanoasr-serve-live")
+
+    def open_session(self) -> None:
+        """Count a realtime session in, or refuse it."""
+        if self.work.draining:
+            raise shutting_down()
+        if self.metrics.gauges.sessions >= SESSIONS:
+            raise APIError(429, f"{SESSIONS} realtime sessions are open; try again later.", code="rate_limit_exceeded")
+        self.metrics.gauges.sessions += 1
+
+    def close_session(self) -> None:
+        """Count a realtime session out."""
+        self.metrics.gauges.sessions -= 1
+
+    def close(self) -> None:
+        """Let all threads end."""
+        self.work.close()
+        self.listeners.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,30 @@
-"""What can go wrong, by kind. Every message says what was wrong, where, and what to do."""
+"""Every error nanoasr raises on purpose. A message says what is wrong, where, and what to do."""
+
+import re
+
+_LONGEST_MESSAGE = 4000
+# Control characters, line and paragraph separators, marks that change the writing direction, lone surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object, limit: int = _LONGEST_MESSAGE) -> str:
+    """Return text that is safe to show in one line of a terminal or a log.
+
+    Names of files and what checkpoints say of themselves come from strangers: terminal commands and line ends in
+    them are written as escapes, and what is longer than `limit` loses its middle.
+    """
+    text = str(text)
+    if len(text) > limit:
+        half = limit // 2
+        text = f"{text[:half]} … {len(text) - 2 * half:,} characters left out … {text[-half:]}"
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 class NanoASRError(Exception):
-    """Any error that nanoasr raises on purpose; catch this one to catch them all."""
+    """The parent of all errors that nanoasr raises on purpose."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
 
 
 class AudioError(NanoASRError):
@@ -10,11 +32,11 @@ class AudioError(NanoASRError):
 
 
 class AudioFormatError(AudioError):
-    """Not audio at all, or in a form that cannot be decoded."""
+    """Not audio, or in a format that cannot be decoded."""
 
 
 class AudioEmptyError(AudioError):
-    """Readable, but with nothing to recognize: no samples, or fewer than one frame of them."""
+    """Readable, but without anything to recognize: no samples, or fewer than one frame of them."""
 
 
 class AudioTooLongError(AudioError):
@@ -30,7 +52,7 @@ class UnsafeCheckpointError(CheckpointError):
 
 
 class HubError(CheckpointError):
-    """A checkpoint could not be fetched from the hub."""
+    """A checkpoint could not be downloaded from a hub."""
 
 
 class OptionError(NanoASRError, ValueError):

@@ -46,8 +46,9 @@ def load(
 ) -> "Recognizer":
     """Load a recognizer.
 
-    source        None for the checkpoint that ships; else a folder, a hub id ("FunAudioLLM/Fun-ASR-Nano-2512",
-                  with "@version" if wished) or a preset ("nano", "mlt-nano", …); downloads show their progress
+    source        None for the bundled checkpoint; else a folder, a preset ("nano", "mlt-nano", …), or a repository:
+                  "owner/name" or "hf:owner/name" on Hugging Face, "ms:owner/name" on ModelScope, with "@revision"
+                  if need be; downloads show a progress bar
     quantize      None, "llm-8bit", "llm-4bit", "all-8bit", "all-4bit" or a Quantization
     dtype         "bfloat16" (default on a GPU) or "float32"; a CPU always computes in float32
     audio_tokens  "low" or "full" instead of the checkpoint's own setting
@@ -85,10 +86,11 @@ class Recognizer:
     @property
     def languages(self) -> tuple[Language, ...]:
         """The languages that can be asked for."""
-        listed, folder = self.checkpoint.layout.languages, str(self.checkpoint.layout.folder).lower()
-        if listed:
-            return tuple(language for language in LANGUAGES if language.prompt in listed)
-        return NANO_LANGUAGES if "fun-asr-nano" in folder else LANGUAGES
+        layout = self.checkpoint.layout
+        if layout.languages:
+            return tuple(language for language in LANGUAGES if language.prompt in layout.languages)
+        # Fun-ASR-Nano and -MLT-Nano have the same config: only the repository tells them apart.
+        return NANO_LANGUAGES if "fun-asr-nano" in (layout.hub_id or "").lower() else LANGUAGES
 
     def transcribe(
         self,

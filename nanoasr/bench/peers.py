@@ -23,9 +23,10 @@ from mlx.utils import tree_flatten
 from .. import backend
 from ..audio.features import features
 from ..audio.files import SAMPLE_RATE
-from ..checkpoint.convert import config_settings
+from ..checkpoint.assemble import split_fused
 from ..checkpoint.layouts import official_name
-from ..checkpoint.load import Checkpoint, split_fused
+from ..checkpoint.load import Checkpoint
+from ..checkpoint.writer import config_settings
 from ..decode.prompt import build_prompt
 from ..errors import NanoASRError, OptionError
 from ..model.config import AdaptorConfig, EncoderConfig, LLMConfig, ModelConfig

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's config can be true, asked before anything is built from it."""
+"""Check a checkpoint's config before anything is built from it."""
 
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -8,38 +8,53 @@ from ..audio.features import FEATURE_SIZE, LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMP
 from ..errors import CheckpointError
 from ..model.config import ModelConfig
 
+_FLOAT_RANGES = {
+    "rms_norm_eps": (1e-15, 0.1),
+    "norm_eps": (1e-15, 0.1),
+    "rope_theta": (1, 1e9),
+    "dropout": (0, 0.99),
+}
+
 
 def check_front_end(settings: dict, folder: Path) -> None:
-    """There is one front end; a checkpoint that was trained on another would hear nonsense."""
+    """Raise CheckpointError if the checkpoint was trained on other features than the front end computes."""
     ours = {"fs": SAMPLE_RATE, "n_mels": MEL_BINS, "lfr_m": LFR_WINDOW, "lfr_n": LFR_SHIFT, "frame_length": 25}
     for name, value in (ours | {"frame_shift": 10, "window": "hamming"}).items():
         if settings.get(name, value) != value:
             found = f"{settings[name]!r:.80}"
-            raise CheckpointError(f"{folder}: needs features with {name} = {found}; only {value!r} is known")
+            raise CheckpointError(f"{folder}: needs features with {name} = {found}; only {value!r} is supported")
 
 
 def check_sizes(config: Any, folder: Path) -> None:
-    """Sizes come from a stranger's file: none may be absurd enough to build a network that fills the memory."""
+    """Raise CheckpointError if a size or a number in the config is out of range.
+
+    The bounds keep a network with absurd sizes from filling the memory before its tensors are compared.
+    """
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value):
             check_sizes(value, folder)
             continue
+        valid = True
         if field.type is int:
             most = 512 if "layer" in field.name or "blocks" in field.name else 2**20
             least = 0 if field.name in ("tp_blocks", "n_layer", "blank_id") else 1
-            possible = type(value) is int and least <= value <= most
-        else:
-            possible = field.type is not float or (type(value) in (int, float) and 0 <= value < 1e12)
-        if not possible or (field.type is bool and type(value) is not bool):
-            raise CheckpointError(f"{folder}: its config says {field.name} = {value!r:.80}, which cannot be")
+            valid = type(value) is int and least <= value <= most
+        elif field.type is float:
+            least, most = _FLOAT_RANGES.get(field.name, (0, 1e9))
+            valid = type(value) in (int, float) and least <= value <= most
+        elif field.type is bool:
+            valid = type(value) is bool
+        if not valid:
+            raise CheckpointError(f"{folder}: its config has {field.name} = {value!r:.80}, which is out of range")
 
 
 def check_relations(config: ModelConfig, folder: Path) -> None:
+    """Raise CheckpointError if sizes of the config contradict each other."""
     encoder, adaptor, llm, ctc = config.encoder, config.adaptor, config.llm, config.ctc
     decoders = [adaptor, ctc.decoder] if ctc else [adaptor]
     for holds, rule in (
-        (encoder.input_size == FEATURE_SIZE, f"the encoder takes features of {FEATURE_SIZE} numbers"),
+        (encoder.input_size == FEATURE_SIZE, f"input_size is {FEATURE_SIZE}"),
         (encoder.output_size % encoder.attention_heads == 0, "output_size is a multiple of attention_heads"),
         (encoder.kernel_size % 2 == 1, "kernel_size is odd"),
         (all(d.llm_dim % d.attention_heads == 0 for d in decoders), "llm_dim is a multiple of attention_heads"),
@@ -47,8 +62,8 @@ def check_relations(config: ModelConfig, folder: Path) -> None:
         (adaptor.llm_dim == llm.hidden_size, "llm_dim is the LLM's hidden_size"),
         (llm.num_attention_heads % llm.num_key_value_heads == 0, "attention heads are a multiple of key-value heads"),
         (llm.head_dim % 2 == 0, "head_dim is even"),
-        (llm.num_attention_heads * llm.head_dim <= 2**20, "attention heads times head_dim are below a million"),
-        (all(d.encoder_dim * d.downsample_rate <= 2**20 for d in decoders), "stacked frames are below a million"),
+        (llm.num_attention_heads * llm.head_dim <= 2**20, "attention heads times head_dim are at most 2^20"),
+        (all(d.encoder_dim * d.downsample_rate <= 2**20 for d in decoders), "stacked frames are at most 2^20 wide"),
         (ctc is None or ctc.blank_id < ctc.vocab_size, "blank_id is below ctc_vocab_size"),
     ):
         if not holds:

@@ -1,4 +1,4 @@
-"""The text units of the CTC branch: ids <-> text."""
+"""The text units of the CTC branch: ids to text and text to ids."""
 
 import base64
 import itertools
@@ -9,18 +9,19 @@ import numpy as np
 from tokenizers import Regex, pre_tokenizers
 
 from ..errors import CheckpointError
+from .folder import read_bytes
 from .layouts import Layout
 from .tokenizer import Tokenizer
 
 _FILE = "multilingual.tiktoken"
-_MOST_BYTES = 16 << 20
-# how Whisper's vocabulary, which FunASR took over, splits text before it looks units up
+_MAX_BYTES = 16 << 20
+# How Whisper's vocabulary, which FunASR uses, splits text before units are looked up.
 _SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A unit, and the characters of the text from `start` to `end` that it stands for, wholly or in part."""
+    """A unit, and the characters from `start` to `end` of the text that it stands for, wholly or in part."""
 
     id: int
     start: int
@@ -36,11 +37,11 @@ class CTCTokens:
         self._split = pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated")
 
     def encode(self, text: str) -> list[int]:
-        """The ids that spell `text`."""
+        """Return the ids that spell `text`."""
         return [piece.id for piece in self.pieces(text)]
 
     def pieces(self, text: str) -> list[Piece]:
-        """The ids that spell `text`, each with the characters it covers."""
+        """Return the ids that spell `text`, each with the characters it covers."""
         if self._tokenizer:
             return [Piece(i, *span) for i, span in self._tokenizer.encode_spans(text)]
         found: list[Piece] = []
@@ -54,13 +55,13 @@ class CTCTokens:
         return found
 
     def decode(self, ids: list[int]) -> str:
-        """The text of some ids; ids without a unit (language and event marks) are left out."""
+        """Return the text of ids; ids without a unit (tags of languages and events) are left out."""
         if self._tokenizer:
             return self._tokenizer.decode(ids)
         return b"".join(self._units[i] for i in ids if i < len(self._units)).decode(errors="ignore")
 
     def greedy_ids(self, logprobs: np.ndarray, blank: int) -> list[int]:
-        """The likeliest unit of every frame [T, V], repeats and blanks taken out."""
+        """Return the likeliest unit of every frame [T, V], without repeats and blanks."""
         best = logprobs.argmax(axis=-1)
         kept = best[np.concatenate([[True], best[1:] != best[:-1]])] if len(best) else best
         return [int(i) for i in kept if i != blank]
@@ -78,31 +79,34 @@ class CTCTokens:
         return parts
 
 
+def find_units(layout: Layout) -> Path | None:
+    """Return the file with the text units of the CTC branch, which lies beside the config or the tokenizer."""
+    paths = (layout.folder / _FILE, layout.tokenizer / _FILE)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def load_ctc_tokens(layout: Layout, tokenizer: Tokenizer) -> CTCTokens | None:
-    """The units of a checkpoint's CTC branch: its `multilingual.tiktoken`, or the LLM's own where the sizes say so.
+    """Load the text units of the CTC branch: from `multilingual.tiktoken`, or the LLM's own where the sizes match.
 
     None where there is no branch, or nothing says what its ids mean.
     """
     ctc = layout.config.ctc
     if ctc is None:
         return None
-    for path in (layout.folder / _FILE, layout.tokenizer / _FILE):
-        if path.is_file():
-            units = _read_units(path)
-            if len(units) > ctc.blank_id:  # the ids between are marks of languages and events
-                raise CheckpointError(
-                    f"{path}: has {len(units)} units where the CTC branch has {ctc.blank_id} before its blank; "
-                    "it is another checkpoint's"
-                )
-            return CTCTokens(units)
+    if path := find_units(layout):
+        units = _read_units(path)
+        if len(units) > ctc.blank_id:  # the ids between are tags of languages and events
+            raise CheckpointError(
+                f"{path}: has {len(units)} units where the CTC branch has {ctc.blank_id} before its blank; "
+                "it belongs to another checkpoint"
+            )
+        return CTCTokens(units)
     same = ctc.vocab_size == tokenizer.size + 1 and ctc.blank_id == tokenizer.size
     return CTCTokens([], tokenizer) if same else None
 
 
 def _read_units(path: Path) -> list[bytes]:
-    if path.stat().st_size > _MOST_BYTES:
-        raise CheckpointError(f"{path}: larger than {_MOST_BYTES >> 20} MiB, so not a list of text units")
-    lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    lines = [line for line in read_bytes(path, _MAX_BYTES).splitlines() if line.strip()]
     try:
         pairs = [line.split() for line in lines]
         units = {int(rank): base64.b64decode(unit, validate=True) for unit, rank in pairs}
@@ -113,5 +117,5 @@ def _read_units(path: Path) -> list[bytes]:
     if len(set(units.values())) < len(units):
         raise CheckpointError(f"{path}: has a unit twice; fetch it again")
     if not {bytes([i]) for i in range(256)} <= set(units.values()):
-        raise CheckpointError(f"{path}: some bytes have no unit, so not all text could be spelled; fetch it again")
+        raise CheckpointError(f"{path}: some bytes have no unit, so not every text can be spelled; fetch it again")
     return [units[rank] for rank in range(len(units))]

@@ -1,4 +1,4 @@
-"""Which tensors are stored in few bits, and how."""
+"""Quantization: which tensors are stored in few bits, and how."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,18 +13,20 @@ _PREFIXES = {
     "adaptor": ("audio_adaptor.",),
     "llm": ("llm.",),
 }
+GROUP_SIZES, BITS = (32, 64, 128), (2, 3, 4, 5, 6, 8)  # that MLX can read
 _EMBEDDINGS = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Weights of the named parts as integers of 4 or 8 bits, with a scale and an offset for each group.
+    """Store the weights of some parts as integers of 4 or 8 bits, with a scale and an offset for each group.
 
-    What a checkpoint stores in as few bits or fewer stays as it is; what it stores in more is made anew from the
-    values that those bits stand for, with the error of both roundings.
-    `embeddings`: the LLM's token table too, which is also its output layer where the two are tied. Rows that
-    do not divide into groups of `group_size` use groups of 32, or stay as they are; norms and kernels always do.
-    The CTC branch counts as the encoder's.
+    Weights that a checkpoint stores in as few bits or fewer stay as they are; those in more bits are quantized
+    again from the values they stand for, with the error of both roundings. Rows that do not divide into groups of
+    `group_size` use groups of 32 or stay as they are; norms and convolution kernels always stay.
+
+    parts       the CTC branch belongs to "encoder"
+    embeddings  include the LLM's token embeddings, which are also its output layer where the two are tied
     """
 
     bits: int = 4
@@ -35,14 +37,14 @@ class Quantization:
     def __post_init__(self) -> None:
         if self.bits not in (4, 8):
             raise OptionError(f"quantization to {self.bits!r} bits: use 4 or 8")
-        if self.group_size not in (32, 64, 128):
+        if self.group_size not in GROUP_SIZES:
             raise OptionError(f"quantization in groups of {self.group_size!r}: use 32, 64 or 128")
         unknown = [part for part in self.parts if part not in _PREFIXES]
         if unknown or not self.parts:
             raise OptionError(f"quantization of parts {self.parts!r}: name some of {', '.join(_PREFIXES)}")
 
     def group_for(self, name: str, shape: tuple[int, ...]) -> int | None:
-        """The group size for this tensor; None where it stays as it is."""
+        """Return the group size for this tensor, None if it is not quantized."""
         if len(shape) != 2 or not name.endswith(".weight") or "fsmn_block" in name:
             return None
         if name in _EMBEDDINGS and not self.embeddings:
@@ -60,19 +62,19 @@ PRESETS = {
 }
 
 
-def parse_quantization(wish: "str | Quantization | None") -> Quantization | None:
-    """A preset's name or a Quantization -> a Quantization; OptionError lists the names."""
-    if wish is None or isinstance(wish, Quantization):
-        return wish
-    if wish not in PRESETS:
-        raise OptionError(f"quantize={wish!r}: use None, a Quantization, or one of {', '.join(PRESETS)}")
-    return PRESETS[wish]
+def parse_quantization(quantize: "str | Quantization | None") -> Quantization | None:
+    """Look up a preset's name; OptionError lists the names."""
+    if quantize is None or isinstance(quantize, Quantization):
+        return quantize
+    if not isinstance(quantize, str) or quantize not in PRESETS:
+        raise OptionError(f"quantize={quantize!r:.80}: use None, a Quantization, or one of {', '.join(PRESETS)}")
+    return PRESETS[quantize]
 
 
 def quantized(
     name: str, value: "mx.array | Packed", quantization: Quantization | None, dtype: mx.Dtype | None
 ) -> "mx.array | Packed":
-    """A tensor of the network in the bits that are wished for; scales and offsets in `dtype` if that is given."""
+    """Quantize a tensor of the network if `quantization` includes it; scales and offsets in `dtype` if given."""
     group_size = quantization.group_for(name, value.shape) if quantization else None
     if not group_size:
         return value
@@ -88,7 +90,7 @@ def quantized(
 class Packed:
     """A quantized matrix: integers packed in uint32, with a scale and an offset for each group of a row.
 
-    `made_from`: the bits of the integers that it was made from, where it was not made from floating numbers.
+    `made_from` is the number of bits before, where it was quantized from integers instead of floating-point numbers.
     """
 
     weight: mx.array
@@ -100,12 +102,12 @@ class Packed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of the matrix that it stands for."""
+        """Rows and columns of the matrix."""
         return self.weight.shape[0], self.scales.shape[1] * self.group_size
 
     @property
     def precision(self) -> str:
-        """In words, for people."""
+        """The stored precision, in words."""
         return f"{self.bits}-bit" + (f" made from {self.made_from}-bit" if self.made_from else "")
 
     @classmethod
@@ -115,23 +117,23 @@ class Packed:
 
     @classmethod
     def stack(cls, parts: "list[Packed]") -> "Packed":
-        """Several matrices one below the other; rows are quantized alone, so nothing changes."""
+        """Stack matrices vertically; rows are quantized one by one, so no value changes."""
         weight, scales, biases = (
             mx.concatenate([getattr(part, name) for part in parts]) for name in ("weight", "scales", "biases")
         )
         return cls(weight, scales, biases, parts[0].group_size, parts[0].bits)
 
     def rows(self, start: int, stop: int) -> "Packed":
-        """Some of its rows."""
+        """Return some of the rows."""
         pick = slice(start, stop)
         return replace(self, weight=self.weight[pick], scales=self.scales[pick], biases=self.biases[pick])
 
     def with_dtype(self, dtype: mx.Dtype) -> "Packed":
-        """The same integers, scales and offsets in another type."""
+        """Return the same integers with scales and offsets in another type."""
         return replace(self, scales=self.scales.astype(dtype), biases=self.biases.astype(dtype))
 
     def expand(self, dtype: mx.Dtype) -> mx.array:
-        """The matrix that it stands for."""
+        """Return the matrix in floating-point numbers."""
         return mx.dequantize(
             self.weight.astype(mx.uint32),
             self.scales.astype(dtype),

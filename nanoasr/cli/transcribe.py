@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
         asr = load(args.model, quantize=args.quantize, dtype=args.dtype, audio_tokens=args.audio_tokens)
         card = asr.checkpoint.layout.card if sys.stderr and sys.stderr.isatty() else None
-        for note in filter(None, (backend.blas_warning(), card)):
+        for note in filter(None, (backend.blas_warning(), *asr.checkpoint.notes, card)):
             print_message(f"note: {note}")
         failed = transcribe_files(asr, paths, output, names, options)
     return 1 if failed or problems else 0

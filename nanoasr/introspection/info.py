@@ -8,6 +8,7 @@ import mlx.nn as nn
 
 from .. import backend
 from ..checkpoint.load import Checkpoint
+from ..errors import printable
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ def describe(checkpoint: Checkpoint, languages: tuple[str, ...], timestamps: boo
     notes = []
     if backend.on_cpu and checkpoint.precision != "stored as float32, computed in float32":
         notes.append("a CPU computes in float32 whatever is stored: only float32 products are fast there")
-    notes += [note for note in (backend.blas_warning(), layout.card) if note]
+    notes += [note for note in (backend.blas_warning(), *checkpoint.notes, layout.card) if note]
     return Info(
-        source=str(layout.folder),
+        source=printable(layout.folder),
         layout=layout.name,
         parameters={name: sum(map(_parameters, modules)) for name, modules in parts.items()},
         megabytes={name: sum(map(_bytes, modules)) / 1e6 for name, modules in parts.items()},

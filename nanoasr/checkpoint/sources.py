@@ -86,10 +86,7 @@ def locate(source: "str | Path | None" = None) -> Located:
     hub, name = _repository(str(source))
     name, _, revision = name.partition("@")
     if not re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name, re.ASCII) or ".." in revision:
-        raise CheckpointError(
-            f"{source!s:.200}: neither a folder, nor a hub id (owner/name, ms:owner/name), nor a preset "
-            f"({', '.join(PRESETS)})"
-        )
+        raise CheckpointError(f"{source!s:.200}: neither a folder, nor a hub id, nor a preset ({', '.join(PRESETS)})")
     if hub == "ms":
         return Located(modelscope.download(name, revision or "master", NEEDED_FILES), name)
     return Located(_download_from_hugging_face(name, revision or None), name)

@@ -14,6 +14,10 @@ def printable(text: object, limit: int = _LONGEST_MESSAGE) -> str:
     them are written as escapes, and what is longer than `limit` loses its middle.
     """
     text = str(text)
+    try:  # a file name that is not of this locale
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        pass  # a lone surrogate, escaped below
     if len(text) > limit:
         half = limit // 2
         text = f"{text[:half]} … {len(text) - 2 * half:,} characters left out … {text[-half:]}"

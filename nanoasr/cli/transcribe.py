@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from .. import backend
-from ..errors import NanoASRError, OptionError
+from ..errors import NanoASRError, OptionError, printable
 from ..results.transcript import FORMATS, Timings, Transcript, write_all
 from .arguments import EXIT_CODES, add_model, add_speech, count, positive
 from .console import decode_name, print_message, printable_line
@@ -136,7 +136,7 @@ def transcribe_files(
                 if output.verbose:
                     _report(path, result)
             else:
-                problem = str(result).removeprefix(f"{Path(path).name}: ").removeprefix("<stdin>: ")
+                problem = str(result).removeprefix(f"{printable(Path(path).name)}: ").removeprefix("<stdin>: ")
             if problem:
                 failed += 1
                 print_message(f"{path}: {problem}")

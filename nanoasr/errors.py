@@ -1,5 +1,6 @@
 """Every error nanoasr raises on purpose. A message says what is wrong, where, and what to do."""
 
+import contextlib
 import re
 
 _LONGEST_MESSAGE = 4000
@@ -14,10 +15,8 @@ def printable(text: object, limit: int = _LONGEST_MESSAGE) -> str:
     them are written as escapes, and what is longer than `limit` loses its middle.
     """
     text = str(text)
-    try:  # a file name that is not of this locale
-        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    except UnicodeEncodeError:
-        pass  # a lone surrogate, escaped below
+    with contextlib.suppress(UnicodeEncodeError):  # other lone surrogates are escaped below
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # a file name of another locale
     if len(text) > limit:
         half = limit // 2
         text = f"{text[:half]} … {len(text) - 2 * half:,} characters left out … {text[-half:]}"

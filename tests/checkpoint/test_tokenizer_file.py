@@ -1,4 +1,4 @@
-"""A tokenizer.json from a stranger: what a recognizer needs of it is used, what attacks the library never reaches it."""
+"""A tokenizer.json from a stranger: what a recognizer needs of it is used, what attacks the library is refused."""
 
 import copy
 import json
@@ -40,6 +40,14 @@ UNIGRAM = {
     "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
     "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
 }
+PADDING = {
+    "strategy": {"Fixed": 2 * 10**18},
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "x",
+}
 TEXTS = (
     "",
     "Hello, it's 42 o'clock.\n",
@@ -76,11 +84,10 @@ def test_a_sentencepiece_unigram_is_read():
 def test_padding_truncation_and_templates_are_left_out(tmp_path):
     template = [{"SpecialToken": {"id": "<|im_end|>", "type_id": 0}}] * 1000
     content = PLAIN | {
-        "padding": {"strategy": {"Fixed": 2 * 10**18}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 2**31,
-                    "pad_type_id": 0, "pad_token": "x"},
+        "padding": PADDING | {"pad_id": 2**31},
         "truncation": {"max_length": 1, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
         "post_processor": {"type": "TemplateProcessing", "single": template, "pair": template, "special_tokens": {}},
-    }  # fmt: skip
+    }
     found = write(tmp_path, content)
     assert found.encode("good morning") == Tokenizer(PARITY / "mlx_audio_plus").encode("good morning")
 
@@ -181,7 +188,5 @@ def test_a_strangers_tokenizer_is_tried_once_in_another_process_and_ours_never(t
 
 
 def test_a_tokenizer_that_crashes_the_library_crashes_only_its_trial():
-    fixed = {"strategy": {"Fixed": 2 * 10**18}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0,
-             "pad_type_id": 0, "pad_token": "x"}  # fmt: skip
     with pytest.raises(ValueError, match="failed in a trial"):
-        _try_out(json.dumps(PLAIN | {"padding": fixed}))  # which aborts the process that uses it
+        _try_out(json.dumps(PLAIN | {"padding": PADDING}))  # which aborts the process that uses it

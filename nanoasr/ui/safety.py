@@ -22,6 +22,7 @@ class Limits:
     bodies: int = 64 << 20  # bytes of all such bodies that are being read
     structure: int = 50_000  # brackets, braces and commas of a JSON body: parsed, each costs about 60 bytes
     upload: int = 1 << 30  # bytes of an upload
+    uploads: int = 16  # at once
     stall: float = 30.0  # seconds without a byte of the body
     concurrent: int = 512  # requests in progress, event streams included
     failed_logins: int = 10  # a minute from one address
@@ -63,14 +64,15 @@ class Safety:
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
         self._authorized, self._posts, self._uploads, self._login = authorized, posts, uploads, login
         self._failures: dict[str, deque[float]] = {}
-        self._in_progress = self._reading = 0
+        self._in_progress = self._reading = self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
+        answer, is_upload = _Answer(send), scope["path"].rstrip("/") in self._uploads
         self._in_progress += 1
-        answer = _Answer(send)
+        self._uploading += is_upload
         try:
             receive = await self._admitted(scope, receive, answer)
             if self._is_login(scope):
@@ -83,11 +85,13 @@ class Safety:
                 raise
         finally:
             self._in_progress -= 1
+            self._uploading -= is_upload
 
     async def _admitted(self, scope: Scope, receive: Receive, answer: "_Answer") -> Receive:
         """Check a request; return the `receive` that its application is given."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        if self._in_progress > self.limits.concurrent:
+        upload = scope["path"].rstrip("/") in self._uploads
+        if self._in_progress > self.limits.concurrent or (upload and self._uploading > self.limits.uploads):
             raise Refusal(503, "The server is busy: try again in a moment.")
         self._check_source(headers)
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -99,7 +103,6 @@ class Safety:
             raise Refusal(404, "Nothing accepts this request here.")
         if is_login and self._locked(scope):
             raise Refusal(429, "Too many failed logins: wait a minute.")
-        upload = path in self._uploads
         limit = self.limits.upload if upload else _LOGIN_BODY if is_login else self.limits.body
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > limit:
@@ -216,8 +219,9 @@ class _Answer:
         if scope["type"] == "websocket":
             await self._send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
             return
-        with contextlib.suppress(asyncio.TimeoutError):  # a client that is still sending would not see the answer
-            await asyncio.wait_for(_discard(receive), _DISCARD_SECONDS)
+        if refusal.status < 500:  # a client that is still sending would not see the answer
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(_discard(receive), _DISCARD_SECONDS)
         body = json.dumps({"error": refusal.reason, "detail": refusal.reason}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         headers.append((b"connection", b"close"))  # the rest of the body is not read

@@ -1,5 +1,6 @@
 """The page as a server: Gradio behind the safety middleware, with its own folder for uploads and downloads."""
 
+import gc
 import os
 import signal
 import sys
@@ -58,10 +59,16 @@ def run(
             **options,
         )
         log.configure()
-        threading.Thread(target=on_start, name="nanoasr-warm-up", daemon=True).start()
+        threading.Thread(target=_warm_up, args=(on_start,), name="nanoasr-warm-up", daemon=True).start()
         page.block_thread()
     finally:
         storage.close()
+
+
+def _warm_up(work: Callable[[], object]) -> None:
+    work()
+    gc.collect()
+    gc.freeze()  # a million objects of libraries stay for good: looking through them again stops everyone for long
 
 
 class GuardedApp(App):

@@ -27,6 +27,7 @@ class Storage:
         parent.mkdir(parents=True, exist_ok=True)
         delete_leftovers(parent)
         self.most_bytes = most_bytes
+        self._room = (float("-inf"), most_bytes)
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))  # readable by this user only
         new = self.folder / f"{_LOCK}.new"
         self._lock = new.open("w")
@@ -36,9 +37,13 @@ class Storage:
         threading.Thread(target=self._sweep_regularly, name="nanoasr-storage", daemon=True).start()
 
     def room(self) -> int:
-        """Bytes that may still be stored; old files make way once there are none."""
-        room = self.most_bytes - sum(size for _, size, _ in self._files())
-        return room if room > 0 else self.most_bytes - self.sweep()
+        """Bytes that may still be stored, measured once a second; old files make way once there are none."""
+        measured, room = self._room
+        if time.monotonic() - measured > 1:
+            room = self.most_bytes - sum(size for _, size, _ in self._files())
+            room = room if room > 0 else self.most_bytes - self.sweep()
+            self._room = time.monotonic(), room
+        return room
 
     def sweep(self) -> int:
         """Delete old files, and the oldest of the others while the folder is too large. Return the bytes left."""

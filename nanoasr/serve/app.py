@@ -9,7 +9,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
@@ -21,6 +21,8 @@ from .errors import APIError, handle_api_error, handle_http_exception
 from .models import Models
 from .openapi import document
 from .service import Service
+
+_PATHS = ("/v1", "/health", "/metrics", "/openapi.json")
 
 
 def create_app(
@@ -43,7 +45,10 @@ def create_app(
     aliases        other names of the default model, such as "whisper-1"
     """
     service = Service(
-        Models(models, aliases=aliases, allow_load=allow_load), int(max_upload_mb * 2**20), max_minutes * 60
+        Models(models, aliases=aliases, allow_load=allow_load),
+        int(max_upload_mb * 2**20),
+        max_minutes * 60,
+        tuple(cors),
     )
     middleware = [Middleware(AccessLog, metrics=service.metrics)]
     if cors:
@@ -75,26 +80,15 @@ def create_app(
     return app
 
 
-def mount_api(page: Starlette, api: ASGIApp) -> None:
-    """Serve the API beside another app, such as the Gradio page: it takes its own paths, the page all others."""
-    page.router.routes.insert(0, _Paths(api, ("/v1", "/health", "/metrics")))
+def beside(page: ASGIApp, api: ASGIApp) -> ASGIApp:
+    """One app of two: the API takes its own paths, another app, such as the Gradio page, all the rest."""
 
-
-class _Paths(BaseRoute):
-    """Some paths of an app, handed to another app unchanged."""
-
-    def __init__(self, app: ASGIApp, prefixes: Sequence[str]):
-        self.app, self._prefixes = app, tuple(prefixes)
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Full for those paths, and what is below them."""
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
-        ours = any(path == prefix or path.startswith(f"{prefix}/") for prefix in self._prefixes)
-        return (Match.FULL if ours and scope["type"] in ("http", "websocket") else Match.NONE), {}
+        ours = path in _PATHS or path.startswith("/v1/")
+        await (api if ours else page)(scope, receive, send)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request."""
-        await self.app(scope, receive, send)
+    return app
 
 
 def _service(request: Request, route: str) -> Service:

@@ -8,9 +8,10 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket, WebSocketState
 
@@ -38,6 +39,7 @@ async def realtime(socket: WebSocket) -> None:
     try:
         if socket.query_params.get("intent", "transcription") != "transcription":
             raise APIError(400, "intent: this server has transcription only.", code="invalid_value", param="intent")
+        _check_origin(socket, service.origins)
         name = socket.query_params.get("model") or service.models.default
         asr = await service.models.get(name)
         service.open_session()
@@ -52,6 +54,14 @@ async def realtime(socket: WebSocket) -> None:
         record.audio_seconds = session.heard
     finally:
         service.close_session()
+
+
+def _check_origin(socket: WebSocket, allowed: Sequence[str]) -> None:
+    """Refuse pages of other origins, which browsers let connect to any WebSocket."""
+    origin = socket.headers.get("origin")
+    same_host = origin is None or urlsplit(origin).netloc == socket.headers.get("host")
+    if not (same_host or origin in allowed or "*" in allowed):
+        raise APIError(403, "Pages of this origin may not connect.", code="origin_not_allowed")
 
 
 @dataclass

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import threading
 
@@ -68,14 +69,15 @@ def run(app: Starlette, listening: socket.socket) -> None:
     server = make_server(app)
     handle_exit = server.handle_exit
 
-    def leave_in_time(signal: int, frame: object) -> None:
+    def leave_in_time(number: int, frame: object) -> None:
         timer = threading.Timer(LEAVE, os._exit, (0,))
         timer.daemon = True
         timer.start()
-        handle_exit(signal, frame)
+        handle_exit(number, frame)
 
     server.handle_exit = leave_in_time
-    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when all is closed
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises both signals again when all is closed
+    with contextlib.suppress(KeyboardInterrupt):
         server.run([listening])
 
 

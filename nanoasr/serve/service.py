@@ -18,6 +18,7 @@ class Service:
     models: Models
     max_bytes: int
     max_seconds: float
+    origins: tuple[str, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
 
     def __post_init__(self) -> None:

@@ -19,10 +19,29 @@ class EventStream:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[dict | None] = asyncio.Queue()
+        self._begun = asyncio.Event()
 
     def send(self, event: dict) -> None:
         """Queue an event; any thread may call this."""
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        self._loop.call_soon_threadsafe(self._put, event)
+
+    def _put(self, event: dict | None) -> None:
+        self._events.put_nowait(event)
+        self._begun.set()
+
+    async def begin(self, producer: asyncio.Future) -> None:
+        """Wait for the first event, so that an error before it is still a status; raises what `producer` raised."""
+        begun = asyncio.ensure_future(self._begun.wait())
+        await asyncio.wait({begun, producer}, timeout=_KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+        self._begun.set()
+        if producer.done():
+            producer.result()
+
+    @property
+    def begun(self) -> bool:
+        """True once there is an event."""
+        return self._begun.is_set()
 
     def fail(self, error: APIError) -> None:
         """Tell what went wrong, the status being sent already."""
@@ -30,7 +49,7 @@ class EventStream:
 
     def end(self) -> None:
         """Close the stream after what is queued."""
-        self._loop.call_soon_threadsafe(self._events.put_nowait, None)
+        self._loop.call_soon_threadsafe(self._put, None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events as they come."""

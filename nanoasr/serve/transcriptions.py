@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from ..errors import NanoASRError
 from ..recognizer import Recognizer
 from ..results.transcript import Transcript
-from .access import log, record_of
+from .access import CLIENT_GONE, log, record_of
 from .errors import APIError, ClientGone, from_library, server_error
 from .formats import response
 from .options import TranscriptionRequest, read_request
@@ -99,20 +99,22 @@ class _Call:
         async def produce() -> None:
             try:
                 events.done(await self.transcript(events))
-            except ClientGone:
-                raise
-            except APIError as error:
-                stream.fail(error)
-            except Exception:
-                log.exception("error while streaming a transcription")
-                stream.fail(server_error())
-            finally:
-                stream.end()
+            except Exception as error:
+                if not stream.begun:
+                    raise
+                if isinstance(error, ClientGone):
+                    self.record.status = CLIENT_GONE
+                elif isinstance(error, APIError):
+                    stream.fail(error)
+                else:
+                    log.exception("error while streaming a transcription")
+                    stream.fail(server_error())
+            stream.end()
 
         producer = asyncio.ensure_future(produce())
         try:
+            await stream.begin(producer)
             await stream(scope, receive, send)
-            await producer
         finally:
             producer.cancel()
 

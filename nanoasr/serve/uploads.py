@@ -1,6 +1,7 @@
 """Uploads: multipart forms and recordings, bounded in bytes, in seconds and in patience."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncGenerator
 from typing import BinaryIO
@@ -16,20 +17,22 @@ from .errors import APIError
 CHUNK_PATIENCE = 60.0  # seconds without a byte of an upload
 _MOST_FIELDS, _LONGEST_FIELD = 200, 256 * 1024
 _FORM_BYTES = 2**20  # what a form may hold besides the file
+_DRAINED, _DRAIN_PATIENCE = 4, 5.0  # how many times the limit is still read, and the seconds between its pieces
 _HELD_SECONDS = 120.0  # of decoded sound kept in memory; of a longer recording the file is decoded again
 
 
 async def read_form(request: Request, max_bytes: int) -> FormData:
-    """Read a multipart form; its file goes to a temporary file. 413 as soon as it is too large."""
+    """Read a multipart form; its file goes to a temporary file, and nothing beyond the limit is kept."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise APIError(400, "The body must be multipart/form-data with the parts file and model.", code="invalid_body")
-    limit = max_bytes + _FORM_BYTES
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limit:
+    if length.isdecimal() and int(length) > max_bytes + _FORM_BYTES:
+        if "expect" not in request.headers and int(length) <= _DRAINED * max_bytes:
+            await _drain(request)
         raise _too_large(max_bytes)
     parser = MultiPartParser(
         request.headers,
-        _bounded(request, limit, max_bytes),
+        _bounded(request, max_bytes),
         max_files=1,
         max_fields=_MOST_FIELDS,
         max_part_size=_LONGEST_FIELD,
@@ -45,19 +48,34 @@ async def read_form(request: Request, max_bytes: int) -> FormData:
     return form
 
 
-async def _bounded(request: Request, limit: int, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    total, stream = 0, request.stream().__aiter__()
+async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    total = 0
+    async for chunk in _chunks(request, CHUNK_PATIENCE):
+        total += len(chunk)
+        if total <= max_bytes + _FORM_BYTES:
+            yield chunk
+        elif total > _DRAINED * max_bytes:
+            break
+    if total > max_bytes + _FORM_BYTES:
+        raise _too_large(max_bytes)
+
+
+async def _drain(request: Request) -> None:
+    """Read the rest of a body and forget it: most clients read an answer only after they have sent everything."""
+    with contextlib.suppress(APIError):
+        async for _ in _chunks(request, _DRAIN_PATIENCE):
+            pass
+
+
+async def _chunks(request: Request, patience: float) -> AsyncGenerator[bytes, None]:
+    stream = request.stream().__aiter__()
     while True:
         try:
-            chunk = await asyncio.wait_for(anext(stream), CHUNK_PATIENCE)
+            yield await asyncio.wait_for(anext(stream), patience)
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
             raise APIError(408, "The upload stopped.", code="timeout", headers={"Connection": "close"}) from error
-        total += len(chunk)
-        if total > limit:
-            raise _too_large(max_bytes)
-        yield chunk
 
 
 def _too_large(max_bytes: int) -> APIError:
@@ -66,7 +84,7 @@ def _too_large(max_bytes: int) -> APIError:
         f"The file is larger than the limit of {max_bytes / 2**20:g} MB.",
         code="file_too_large",
         param="file",
-        headers={"Connection": "close"},  # the rest of the body is not read
+        headers={"Connection": "close"},  # there may be more of the body
     )
 
 

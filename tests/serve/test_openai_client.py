@@ -1,11 +1,17 @@
 """The `openai` package, pointed at this server."""
 
 import asyncio
+import inspect
 
+import numpy as np
 import openai
 import pytest
+import soundfile
 from openai.types.audio import TranscriptionDiarized, TranscriptionVerbose
 from serve.serving import COMMAND, LECTURE, NUMBER
+
+import nanoasr
+from nanoasr.audio import load_audio
 
 
 @pytest.fixture
@@ -80,11 +86,6 @@ def test_a_stream_grows_to_the_text(client, texts):
 
 
 def test_a_stream_of_several_segments_grows_to_the_text(client, asr, tmp_path):
-    import numpy as np
-    import soundfile
-
-    from nanoasr.audio import load_audio
-
     parts = [load_audio(path).samples for path in (NUMBER, COMMAND, LECTURE)]
     talk = np.concatenate([part for speech in parts for part in (speech, np.zeros(16000, np.float32))])
     soundfile.write(tmp_path / "talk.wav", talk, 16000)
@@ -119,8 +120,6 @@ def test_hotwords_of_every_field_reach_the_recognizer(client, asr):
 
 
 def test_sampling_knobs_are_extra_fields(client, asr):
-    import nanoasr
-
     knobs = {"top_k": 40, "seed": 3, "max_tokens": 20}
     expected = asr.transcribe(LECTURE, sampling=nanoasr.Sampling(temperature=1.5, **knobs)).text
     answer = client.audio.transcriptions.create(file=LECTURE, model="bundled", temperature=1.5, extra_body=knobs)
@@ -150,8 +149,6 @@ def test_the_asynchronous_client_reads_and_streams(served, texts):
 
 
 def test_diarized_json_names_speakers(client, asr):
-    import inspect
-
     if "speakers" not in inspect.signature(asr.transcribe).parameters:
         pytest.skip("this recognizer tells no speakers apart")
     answer = client.audio.transcriptions.create(file=NUMBER, model="bundled", response_format="diarized_json")

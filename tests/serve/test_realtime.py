@@ -13,6 +13,7 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from serve.serving import COMMAND, LECTURE, NUMBER, TRANSCRIPTION, Served, Talker, speech_bytes, wait_for
 
+from nanoasr.serve import realtime
 from nanoasr.serve.realtime_items import REVISED
 
 MANUAL = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
@@ -262,8 +263,6 @@ def test_a_session_ends_at_its_longest(guarded):
 
 
 def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
-    from nanoasr.serve import realtime
-
     monkeypatch.setattr(realtime, "MOST_EVENTS", 20)
 
     async def talk() -> Talker:

@@ -1,6 +1,6 @@
-"""Which device and BLAS MLX runs on, and the one worker thread that MLX work runs on.
+"""Choose MLX's device and BLAS, and run MLX work on one worker thread.
 
-Import this before `mlx.core`: on a Linux CPU the BLAS must be in the process before MLX is.
+Import this before `mlx.core`: on a Linux CPU the BLAS must be loaded before MLX.
 """
 
 import atexit
@@ -18,30 +18,33 @@ from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .errors import NanoASRError
+
 Result = TypeVar("Result")
+_MIN_ADDRESS_SPACE = 3 << 29  # bytes; what a small checkpoint takes on a CPU
 
 
 def _blas_candidates() -> list[str]:
-    """Libraries with a plain-named `cblas_sgemm`, best first: oneMKL's wheel, then the system's OpenBLAS."""
+    """List libraries that export `cblas_sgemm`, best first: oneMKL's wheel, then the system's OpenBLAS."""
     wheels = [Path(prefix) / "lib" for prefix in dict.fromkeys((sys.prefix, sys.base_prefix))]
     mkl = [str(path) for folder in wheels for path in sorted(folder.glob("libmkl_rt.so*"), reverse=True)]
     return mkl + [name for name in (find_library("mkl_rt"), find_library("openblas")) if name]
 
 
 def _load_blas() -> tuple[str | None, str | None]:
-    """Put an optimised BLAS in the global symbol scope, from where MLX takes it. -> (its path, a warning)."""
-    wish = os.environ.get("NANOASR_BLAS", "")
-    if sys.platform != "linux" or wish == "off":
+    """Load an optimised BLAS into the global symbol scope, where MLX finds it. -> (its path, a warning)."""
+    requested = os.environ.get("NANOASR_BLAS", "")
+    if sys.platform != "linux" or requested == "off":
         return None, None
-    if _came_late:
+    if _mlx_came_first:
         return None, "mlx was imported before nanoasr, so it keeps its slow BLAS: import nanoasr first"
-    for path in [wish] if wish else _blas_candidates():
+    for path in [requested] if requested else _blas_candidates():
         try:
             library = ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-            library.cblas_sgemm  # noqa: B018 (raises where the name is not there)
+            library.cblas_sgemm  # noqa: B018 (raises if the name is missing)
         except (OSError, AttributeError) as error:
-            if wish:
-                return None, f"NANOASR_BLAS={wish} cannot be used ({error}): the CPU will be slow"
+            if requested:
+                return None, f"NANOASR_BLAS={requested} cannot be used ({error}): the CPU will be slow"
         else:
             return path, None
     return None, (
@@ -50,36 +53,46 @@ def _load_blas() -> tuple[str | None, str | None]:
     )
 
 
-# float32 means float32: without this, CUDA rounds its products to 10 bits of mantissa.
-os.environ.setdefault("MLX_ENABLE_TF32", "0")
-_came_late = "mlx.core" in sys.modules
+os.environ.setdefault("MLX_ENABLE_TF32", "0")  # TF32 rounds CUDA's float32 products to 10 bits of mantissa
+_mlx_came_first = "mlx.core" in sys.modules
 blas_path, _blas_warning = _load_blas()
 
 import mlx.core as mx  # noqa: E402 (the BLAS comes first)
 
 
 def _choose_device() -> None:
-    wish = os.environ.get("NANOASR_DEVICE", "")
-    if wish in ("cpu", "gpu"):
-        mx.set_default_device(mx.Device(getattr(mx, wish)))
+    requested = os.environ.get("NANOASR_DEVICE", "")
+    if requested in ("cpu", "gpu"):
+        mx.set_default_device(mx.Device(getattr(mx, requested)))
+
+
+def _warn_of_little_address_space() -> None:
+    """MLX and MKL end the process without a message if they cannot map memory."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < _MIN_ADDRESS_SPACE:
+        warnings.warn(f"only {limit >> 20} MB of address space (ulimit -v): nanoasr may crash", RuntimeWarning, 2)
 
 
 _choose_device()
+if sys.platform == "linux":
+    _warn_of_little_address_space()
 on_cpu = mx.default_device().type == mx.cpu
 on_cuda = not on_cpu and mx.cuda.is_available()
-if on_cpu and _came_late and _blas_warning:
+if on_cpu and _mlx_came_first and _blas_warning:
     warnings.warn(_blas_warning, RuntimeWarning, stacklevel=2)
 if on_cpu and not (sys.platform == "darwin" or shutil.which("g++")):
     mx.disable_compile()  # on a Linux CPU mx.compile calls g++ at run time; without one it fails
 
 
 def blas_warning() -> str | None:
-    """Why the CPU will be slow, in one line; None when it will not be, or is not used."""
+    """Say in one line why the CPU will be slow; None if it will not be, or is not used."""
     return _blas_warning if on_cpu else None
 
 
 def device_name() -> str:
-    """The device in words, for people: `NVIDIA H200`, `Apple M3 Pro`, `CPU (8 threads)`."""
+    """Name the device for people: `NVIDIA H200`, `Apple M3 Pro`, `CPU (8 threads)`."""
     if on_cpu:
         return f"CPU ({len(os.sched_getaffinity(0)) if sys.platform == 'linux' else os.cpu_count()} threads)"
     info = mx.device_info()
@@ -87,7 +100,7 @@ def device_name() -> str:
 
 
 def measure_gflops() -> float:
-    """Float32 matrix products a second that this device reaches, in GFLOP/s (takes about 0.1 s)."""
+    """Measure the speed of float32 matrix products in GFLOP/s (takes about 0.1 s)."""
 
     def measure() -> float:
         size, best = 1024, 0.0
@@ -103,7 +116,7 @@ def measure_gflops() -> float:
 
 
 def peak_memory() -> int:
-    """The most memory in use so far, in bytes: of the device, or of this process on a CPU."""
+    """Return the peak memory use in bytes: of the device, or of this process on a CPU."""
     if not on_cpu:
         return mx.get_peak_memory()
     import resource
@@ -113,42 +126,73 @@ def peak_memory() -> int:
 
 
 def give_back_memory() -> None:
-    """Return what is free in the heap to the system; for work that goes on for hours.
+    """Return free heap memory to the system, for work that lasts hours.
 
-    On a Linux CPU MLX's arrays come from malloc, and glibc keeps the gaps that those of ever other lengths leave.
+    On a Linux CPU MLX's arrays come from malloc, and glibc keeps the gaps between arrays of many sizes.
     """
     if on_cpu and sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
 
 
-# MLX streams belong to threads (since 0.31.2): an array left lazy on one thread cannot be evaluated on
-# another. So all model work, loading included, runs on this thread, and what leaves it is evaluated.
-_jobs: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
-_on_worker = threading.local()
+# MLX streams belong to threads (since 0.31.2): an array left lazy on one thread cannot be evaluated on another. So all
+# model work, loading included, runs on one worker thread, and the arrays that leave it are evaluated.
+class _Worker:
+    """The worker thread and its queue. The thread starts with the first job."""
+
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.thread: threading.Thread | None = None
+        self.busy = False
+        self.unusable: str | None = None  # why no job can run in this process
+        self._starting = threading.Lock()
+
+    def put(self, job: Callable[[], None]) -> None:
+        if self.unusable:
+            raise NanoASRError(self.unusable)
+        with self._starting:
+            if not self.thread:
+                # Never ends: what MLX keeps for each thread is destroyed with it, which aborts the process if Python
+                # is shutting down. A waiting daemon thread is left alone.
+                self.thread = threading.Thread(target=self._work, name="nanoasr", daemon=True)
+                self.thread.start()
+        self.jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            job = self.jobs.get()
+            self.busy = True
+            job()
+            self.busy = False
+            del job  # it holds arrays
 
 
-def _work() -> None:
-    _on_worker.here = True
-    while True:
-        job = _jobs.get()
-        job()
-        del job  # it holds arrays
+_worker = _Worker()
 
 
-# The thread never ends: what MLX keeps for each thread is destroyed with it, and if that happens while Python
-# shuts down, the process aborts. A daemon that waits is left alone.
-threading.Thread(target=_work, name="nanoasr", daemon=True).start()
+def _restart_after_fork() -> None:
+    """Give a forked child a worker of its own, since threads are not inherited."""
+    global _worker
+    parent, _worker = _worker, _Worker()
+    if parent.thread and not on_cpu:
+        _worker.unusable = "A GPU cannot be used after a fork: start processes with the 'spawn' method."
+    elif parent.busy:
+        _worker.unusable = "This process was forked while nanoasr was working: fork earlier, or use 'spawn'."
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_after_fork)
 
 
 @atexit.register
-def _let_the_worker_finish() -> None:
-    submit(mx.clear_streams).result()
+def _finish_worker() -> None:
+    if _worker.thread:
+        submit(mx.clear_streams).result()
 
 
 def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Result]":
-    """Queue `work(*args, **kwargs)` for the worker thread and return at once, with a Future.
+    """Queue `work(*args, **kwargs)` for the worker thread and return a Future at once.
 
-    Work is done in the order it came. Keep each piece short (a segment, a batch): other callers wait for it.
+    Jobs run in the order they came. Keep each one short (a segment, a batch): other callers wait for it.
     """
     future: Future[Result] = Future()
 
@@ -157,15 +201,19 @@ def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Re
             return
         try:
             future.set_result(work(*args, **kwargs))
-        except BaseException as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
             future.set_exception(error)
+        except BaseException as error:  # a panic in Rust code, which callers' `except Exception` would miss
+            wrapped = NanoASRError(f"internal error ({type(error).__name__}: {error})")
+            wrapped.__cause__ = error
+            future.set_exception(wrapped)
 
-    _jobs.put(job)
+    _worker.put(job)
     return future
 
 
 def run(work: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Do `work(*args, **kwargs)` on the worker thread and wait for its result, or its error."""
-    if getattr(_on_worker, "here", False):
+    """Run `work(*args, **kwargs)` on the worker thread and return its result or raise its error."""
+    if threading.current_thread() is _worker.thread:
         return work(*args, **kwargs)
     return submit(work, *args, **kwargs).result()

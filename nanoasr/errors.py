@@ -31,7 +31,7 @@ class NanoASRError(Exception):
 
 
 class AudioError(NanoASRError):
-    """A recording could not be used; the message starts with its name."""
+    """A recording cannot be used; the message starts with its name."""
 
 
 class AudioFormatError(AudioError):
@@ -43,7 +43,11 @@ class AudioEmptyError(AudioError):
 
 
 class AudioTooLongError(AudioError):
-    """Longer than the limit that the caller set."""
+    """Longer than a limit, such as the `max_seconds` of the caller."""
+
+
+class DetectorError(NanoASRError):
+    """The voice-activity detector is missing or its process ended."""
 
 
 class CheckpointError(NanoASRError):

@@ -23,7 +23,7 @@ from .decode.generate import Request, generate
 from .decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_prompt, clean_hotwords, find_language
 from .decode.sampling import Sampling
 from .decode.text import TextStream
-from .errors import AudioTooLongError, NanoASRError, OptionError
+from .errors import NanoASRError, OptionError
 from .introspection.attention import TextAttention, encoder_attention, text_attention
 from .introspection.info import Info, describe
 from .live.session import LiveOptions, LiveSession, Update
@@ -199,12 +199,7 @@ class Recognizer:
         itn: bool = True,
     ) -> Inspection:
         """One segment of at most 30 s at every stage of the network, for looking inside."""
-        recording = load_audio(audio, sample_rate)
-        if recording.duration > _INSPECTED_SECONDS:
-            raise AudioTooLongError(
-                f"{recording.name}: {recording.duration:.0f} s long; inspect() looks at one segment, "
-                f"so pass at most {_INSPECTED_SECONDS:.0f} s of it"
-            )
+        recording = load_audio(audio, sample_rate, max_seconds=_INSPECTED_SECONDS)
         prompt = self._prompt(language, hotwords, itn)
         return backend.run(self._inspect, recording, prompt)
 

@@ -8,8 +8,10 @@ import time
 
 import mlx.core as mx
 import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers
 
 from nanoasr import backend
+from nanoasr.errors import NanoASRError
 
 
 def in_a_new_process(code: str, **environment: str) -> str:
@@ -42,6 +44,84 @@ def test_all_work_runs_on_one_thread_even_when_it_calls_for_more():
 def test_what_was_left_lazy_there_can_be_finished_there():
     lazy = backend.run(lambda: mx.ones(4) * 2)
     assert backend.run(lambda: lazy.tolist()) == [2, 2, 2, 2]
+
+
+class Panic(BaseException):
+    """As `pyo3_runtime.PanicException`, which Rust code raises: no Exception."""
+
+
+def test_a_panic_is_an_error_of_ours_and_the_worker_goes_on():
+    def panic():
+        raise Panic("index out of bounds")
+
+    for call in (backend.run, lambda work: backend.submit(work).result()):
+        with pytest.raises(NanoASRError, match="Panic: index out of bounds"):
+            call(panic)
+    assert backend.run(lambda: 7) == 7
+
+
+def test_a_panic_of_the_tokenizers_library_is_an_error_of_ours():
+    def panic():
+        tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+        tokenizer.normalizer = normalizers.Replace(Regex("(a*)*$"), "x")  # exponential; the engine gives up
+        tokenizer.encode("a" * 1000 + "b")
+
+    with pytest.raises(NanoASRError, match="PanicException"):
+        backend.run(panic)
+    assert backend.run(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_a_job_may_raise_what_ends_a_program(kind):
+    def leave():
+        raise kind
+
+    with pytest.raises(kind):
+        backend.run(leave)
+    assert backend.run(lambda: 7) == 7
+
+
+FORK = """
+import os, sys, threading
+import nanoasr.backend as backend, mlx.core as mx
+
+def product():
+    return (mx.ones((256, 256)) @ mx.ones((256, 256))).sum().item()
+
+busy, go_on = threading.Event(), threading.Event()
+{before}
+child = os.fork()
+if child == 0:
+    try:
+        print("child", backend.run(product), flush=True)
+    except backend.NanoASRError as error:
+        print("refused:", error, flush=True)
+    os._exit(0)
+go_on.set()
+os.waitpid(child, 0)
+print("parent", backend.run(product))
+"""
+
+
+@pytest.mark.skipif(not backend.on_cpu, reason="a GPU cannot be used after a fork")
+@pytest.mark.parametrize("before", ["", "backend.run(product)"])
+def test_a_forked_child_has_a_worker_of_its_own(before):
+    assert in_a_new_process(FORK.format(before=before)) == "child 16777216.0\nparent 16777216.0"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_in_the_middle_of_work_is_refused_with_a_reason():
+    work = "backend.submit(lambda: (busy.set(), go_on.wait())); busy.wait()"
+    said = in_a_new_process(FORK.format(before=work))
+    assert said.startswith("refused: ") and "'spawn'" in said
+    assert said.endswith("parent 16777216.0")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ulimit -v works on Linux only")
+def test_too_little_address_space_is_warned_of():
+    code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))\n"
+    code += "import warnings; warnings.simplefilter('error')\ntry: import nanoasr\nexcept RuntimeWarning as w: print(w)"
+    assert "1024 MB of address space" in in_a_new_process(code)
 
 
 def test_work_submitted_from_many_threads_is_all_done():

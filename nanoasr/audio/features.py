@@ -1,6 +1,6 @@
-"""Samples -> Kaldi filterbank -> LFR features, in MLX, as FunASR's `WavFrontend` computes them.
+"""Compute FunASR's `WavFrontend` in MLX: samples -> Kaldi filterbank -> LFR features.
 
-Every step is one operation over all frames of all recordings, so a batch costs what one recording costs.
+Every step is one operation over all frames of all recordings, so a batch costs no more operations than one recording.
 """
 
 import functools
@@ -10,35 +10,35 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import CheckpointError
+from .resample import SAMPLE_RATE
 
-SAMPLE_RATE = 16000
 FRAME_LENGTH, FRAME_SHIFT = 400, 160  # 25 ms every 10 ms
 FFT_SIZE = 512
 MEL_BINS, LOW_HZ, HIGH_HZ = 80, 20.0, 8000.0
 PRE_EMPHASIS = 0.97
 LFR_WINDOW, LFR_SHIFT = 7, 6  # seven frames stacked, every 60 ms
 FEATURE_SIZE = MEL_BINS * LFR_WINDOW
-_LARGEST_CMVN = 1 << 20  # bytes; a usual one has 16,000
+_MAX_CMVN_BYTES = 1 << 20  # a usual file has 16,000
 
 
 def frame_count(samples: int) -> int:
-    """Filterbank frames of a recording: only those that lie in it whole (Kaldi's "snip edges")."""
+    """Count the filterbank frames of a recording: only whole ones (Kaldi's "snip edges")."""
     return max(0, 1 + (samples - FRAME_LENGTH) // FRAME_SHIFT)
 
 
 def lfr_count(frames: int) -> int:
-    """LFR frames made of `frames` filterbank frames."""
+    """Count the LFR frames of `frames` filterbank frames."""
     return -(-frames // LFR_SHIFT)
 
 
 def filterbank(samples: mx.array) -> mx.array:
-    """16 kHz samples in [-1, 1], [..., N] -> log mel energies [..., T, 80]."""
+    """Compute log mel energies [..., T, 80] of 16 kHz samples in [-1, 1], [..., N]."""
     frames = frame_count(samples.shape[-1])
     positions = mx.arange(frames)[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
     x = samples.astype(mx.float32)[..., positions] * 32768.0
     x = x - x.mean(axis=-1, keepdims=True)
-    before = mx.concatenate([x[..., :1], x[..., :-1]], axis=-1)  # the first sample precedes itself
-    x = (x - PRE_EMPHASIS * before) * mx.array(_hamming())
+    previous = mx.concatenate([x[..., :1], x[..., :-1]], axis=-1)  # the first sample precedes itself
+    x = (x - PRE_EMPHASIS * previous) * mx.array(_hamming())
     spectrum = mx.fft.rfft(x, n=FFT_SIZE)
     power = mx.square(spectrum.real) + mx.square(spectrum.imag)
     mel = power @ mx.array(mel_matrix())
@@ -46,10 +46,10 @@ def filterbank(samples: mx.array) -> mx.array:
 
 
 def lfr(frames: mx.array, counts: mx.array | None = None) -> mx.array:
-    """Filterbank [..., T, 80] -> [..., ceil(T / 6), 560]: windows of seven frames, six apart.
+    """Stack filterbank frames [..., T, 80] to [..., ceil(T / 6), 560]: windows of seven frames, six apart.
 
-    `counts` gives each recording's own number of frames where a batch [B, T, 80] is padded: the frame
-    repeated at the end is then its own last one.
+    `counts` holds each recording's number of frames in a padded batch [B, T, 80], whose own last frame is then the
+    one repeated at its end.
     """
     total = frames.shape[-2]
     # three copies of the first frame stand in front, so window i is centred on frame 6i
@@ -63,23 +63,23 @@ def lfr(frames: mx.array, counts: mx.array | None = None) -> mx.array:
     return x.reshape(*frames.shape[:-2], lfr_count(total), FEATURE_SIZE)
 
 
-def features(samples: mx.array, counts: mx.array | None = None, cmvn: "mx.array | None" = None) -> mx.array:
-    """Samples [..., N] -> LFR features [..., T', 560], what the encoder takes.
+def features(samples: mx.array, counts: mx.array | None = None, cmvn: mx.array | None = None) -> mx.array:
+    """Compute the encoder's input, LFR features [..., T', 560], of samples [..., N].
 
-    `counts`: samples of each recording in a padded batch [B, N]; `cmvn`: what `read_cmvn` gave, if anything.
+    `counts`: each recording's number of samples in a padded batch [B, N]; `cmvn`: the result of `read_cmvn`, or None.
     """
     frames = None if counts is None else mx.maximum(1 + (counts - FRAME_LENGTH) // FRAME_SHIFT, 0)
     return normalized(lfr(filterbank(samples), frames), cmvn)
 
 
-def normalized(lfr_frames: mx.array, cmvn: "mx.array | None") -> mx.array:
-    """LFR frames in the measure that the encoder was trained in: `cmvn` is what `read_cmvn` gave, if anything."""
+def normalized(lfr_frames: mx.array, cmvn: mx.array | None) -> mx.array:
+    """Apply the mean and variance normalization of `read_cmvn`, if there is one."""
     return lfr_frames if cmvn is None else (lfr_frames + cmvn[0]) * cmvn[1]
 
 
 @functools.cache
 def mel_matrix() -> np.ndarray:
-    """The 80 triangular Kaldi mel filters as one [257, 80] matrix; its last row (Nyquist) is zero."""
+    """Return the 80 triangular Kaldi mel filters as one [257, 80] matrix; its last row (Nyquist) is zero."""
 
     def mel(hz: float | np.ndarray) -> np.ndarray:
         return 1127.0 * np.log(1.0 + np.asarray(hz) / 700.0)
@@ -98,10 +98,10 @@ def _hamming() -> np.ndarray:
 
 
 def read_cmvn(path: Path) -> np.ndarray:
-    """A Kaldi `am.mvn` text file -> [2, 560]: what to add to each feature, and what to multiply it with."""
+    """Read a Kaldi `am.mvn` text file -> [2, 560]: what to add to each feature, then what to multiply it by."""
     try:
-        if path.stat().st_size > _LARGEST_CMVN:
-            raise ValueError(f"over {_LARGEST_CMVN >> 20} MB")
+        if path.stat().st_size > _MAX_CMVN_BYTES:
+            raise ValueError(f"over {_MAX_CMVN_BYTES >> 20} MB")
         text = path.read_text(encoding="utf-8")
         after = [text.partition(tag)[2] for tag in ("<AddShift>", "<Rescale>")]
         rows = [part.partition("[")[2].partition("]")[0].split() for part in after]

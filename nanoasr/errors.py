@@ -63,4 +63,4 @@ class HubError(CheckpointError):
 
 
 class OptionError(NanoASRError, ValueError):
-    """An argument has a value that cannot be used; the message lists those that can."""
+    """An argument has an invalid value; the message lists the valid ones."""

@@ -187,7 +187,7 @@ class Recognizer:
         The other arguments are those of `transcribe`. Several sessions may share a recognizer.
         """
         wish = self._wish(language, hotwords, itn, sampling, timestamps)
-        return LiveSession(self.checkpoint, wish, options or LiveOptions(), sample_rate, on_update)
+        return LiveSession(self.checkpoint, wish, LiveOptions() if options is None else options, sample_rate, on_update)
 
     def inspect(
         self,

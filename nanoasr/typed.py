@@ -1,10 +1,11 @@
-"""Build dataclasses from the plain values of JSON and YAML, checked against their annotations."""
+"""Check the fields of dataclasses, and build dataclasses from the plain values of JSON and YAML."""
 
 import functools
 import math
 import reprlib
 import types
 import typing
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -49,6 +50,17 @@ def build(kind: Any, value: Any, where: str, *, lenient: bool = False) -> Any:
             pass
     _require(type(value) is kind, where, kind.__name__, value)
     return value
+
+
+def check_fields(options: Any, rules: Iterable[tuple[str, type | tuple, Callable[[Any], bool], str]]) -> None:
+    """Raise OptionError for the first field that breaks its rule: (name, type, predicate, description).
+
+    True and False are not numbers here.
+    """
+    for name, kind, fits, wanted in rules:
+        value = getattr(options, name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or not fits(value):
+            raise OptionError(f"{name}={value!r:.80}: must be {wanted}")
 
 
 def _build_dataclass(kind: Any, value: Any, where: str, lenient: bool) -> Any:

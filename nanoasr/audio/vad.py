@@ -42,7 +42,7 @@ class VadOptions:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not isinstance(value, Real):
+            if not isinstance(value, Real) or isinstance(value, bool):
                 raise OptionError(f"{name}={value!r:.80}: must be a number")
         for name, fits, wanted in (
             ("threshold", _HYSTERESIS < self.threshold < 1, f"above {_HYSTERESIS} and below 1"),

@@ -95,6 +95,8 @@ def clean_hotwords(hotwords: Sequence[str] | None) -> tuple[str, ...]:
         if not isinstance(word, str):
             raise OptionError(f"hotwords has {word!r:.80} in it, which is no text: give words")
     words = tuple(dict.fromkeys(word for word in map(one_line, given) if word))
+    if any("\ud800" <= char <= "\udfff" for word in words for char in word):
+        raise OptionError(f"hotwords={given!r:.80}: a lone surrogate is no character; decode the text as UTF-8")
     if any("<|" in word for word in words):
         raise OptionError("hotwords must not hold special tokens (<|…|>)")
     for found, most, what in (

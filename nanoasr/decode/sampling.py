@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import mlx.core as mx
 
-from ..errors import OptionError
+from ..typed import check_fields
 
 Chooser = Callable[[mx.array, mx.array, "mx.array | None"], mx.array]
 _LIMITS = (
@@ -47,10 +47,7 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, kind, fits, wanted in _LIMITS:
-            value = getattr(self, name)
-            if not isinstance(value, kind) or not fits(value):
-                raise OptionError(f"{name}={value!r}: must be {wanted}")
+        check_fields(self, _LIMITS)
 
     @property
     def greedy(self) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -24,6 +25,7 @@ _FIELDS = (
     "text reference wer cer logprob seconds audio_seconds real_time_factor tokens source precision model_megabytes "
     "peak_memory error"
 ).split()
+_FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # what a spreadsheet may take for a formula
 
 
 @dataclass(frozen=True)
@@ -271,4 +273,4 @@ def _name(recording: object, i: int) -> str:
 
 def _cell(value: object) -> object:
     value = ", ".join(value) if isinstance(value, tuple) else value
-    return "'" + value if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value

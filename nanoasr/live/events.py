@@ -1,25 +1,35 @@
-"""What a live session is asked for and what it tells: its options, its updates, and what they cost."""
+"""Options of a live session, and the updates it returns."""
 
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 from ..audio.vad import VadOptions
-from ..errors import OptionError
-from ..results.transcript import Segment
+from ..results.segments import Segment
+from ..typed import check_fields
 from .agreement import Revision
+
+_RULES = (
+    ("interval", Real, lambda x: 0.1 <= x <= 10, "a number from 0.1 to 10 (seconds)"),
+    ("agreement", Integral, lambda x: 1 <= x <= 10, "a whole number from 1 to 10"),
+    ("hold", Real, lambda x: 0 <= x <= 5, "a number from 0 to 5 (seconds)"),
+    ("confidence", Real, lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    ("realtime", bool, lambda x: True, "True or False"),
+    ("vad", VadOptions, lambda x: True, "VadOptions(…)"),
+)
 
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """How a session listens.
+    """Options of a live session.
 
-    interval   seconds of audio between two hypotheses about an open segment; in a long one (over eight of them) as
-               many as make an eighth of it
-    agreement  how many hypotheses in a row must have a word before it is committed
-    hold       seconds before the end of what was heard in which no word is committed: it may go on
-    confidence how probable each token of a committed word must be; the first doubtful word holds up the rest
-    realtime   leave out hypotheses that come too late to be seen: for microphones. Otherwise every one is made, so
-               that the same audio gives the same updates whatever its chunks
-    vad        where segments begin and end
+    interval    seconds of audio between two hypotheses about an open segment; longer once it exceeds eight intervals,
+                when a hypothesis is made for each eighth of new audio
+    agreement   consecutive hypotheses that must contain a word before it is committed
+    hold        a word is committed this many seconds after its end at the earliest: it may continue
+    confidence  least probability of every token of a committed word; words after a less certain one wait
+    realtime    skip hypotheses that would come too late to be seen: for microphones. Otherwise all are made, and the
+                same audio gives the same updates however it is chunked
+    vad         where segments begin and end
     """
 
     interval: float = 0.5
@@ -30,28 +40,21 @@ class LiveOptions:
     vad: VadOptions = field(default_factory=VadOptions)
 
     def __post_init__(self) -> None:
-        for name, fits, wanted in (
-            ("interval", 0.1 <= self.interval <= 10, "from 0.1 to 10 seconds"),
-            ("agreement", self.agreement in range(1, 11), "from 1 to 10"),
-            ("hold", 0 <= self.hold <= 5, "from 0 to 5 seconds"),
-            ("confidence", 0 <= self.confidence <= 1, "from 0 to 1"),
-        ):
-            if not fits:
-                raise OptionError(f"{name}={getattr(self, name)!r}: must be {wanted}")
+        check_fields(self, _RULES)
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What a session has cost so far, and how late its text comes; seconds.
+    """The cost of a session so far, and the delay of its text; times in seconds.
 
-    audio        heard so far
-    work         spent on it, in all
+    audio        received so far
+    work         spent on it
     update       from the arrival of the audio to this update
-    first_text   of audio between the beginning of a segment and its first text, of the last that has any
-    commit       of audio between the end of each word that this update commits and now, where its end is known
-    passes       hypotheses made, `skipped` those left out
-    drafted      tokens guessed, `accepted` those that were right
-    steps        of decoding after each prefill; decoding anew would have taken `tokens` of them
+    first_text   audio from the start of a segment to its first text, for the last segment that has text
+    commit       audio from the end of each word committed by this update until now, where its end is known
+    passes       hypotheses made; `skipped` counts those left out
+    drafted      draft tokens verified; `accepted` counts those that were kept
+    steps        decoder passes after each prefill; without drafts they would be as many as `tokens`
     """
 
     audio: float = 0.0
@@ -68,18 +71,18 @@ class Latency:
 
     def __str__(self) -> str:
         saved = 1 - self.steps / self.tokens if self.tokens else 0.0
-        skipped = f", {self.skipped} left out" if self.skipped else ""
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
         return f"{self.work:.1f} s of work, {self.passes} hypotheses{skipped}, drafts saved {saved:.0%} of the steps"
 
 
 @dataclass(frozen=True)
 class Update:
-    """What is new. Shown text is: the segments so far, then `committed`, then `tentative`.
+    """What changed. The text to display is that of all segments so far, then `committed`, then `tentative`.
 
-    committed   of the open segment: stands while it is open
-    tentative   of the open segment, after that: may change
-    segments    finished since the last update, with their final text
-    revisions   where that differs from what had been committed
+    committed   text of the open segment that stays until the segment ends
+    tentative   text of the open segment after that, which may change
+    segments    segments that ended since the last update, with their final text
+    revisions   where final text differs from the committed text
     start       where the open segment begins, in seconds; None while nobody speaks
     """
 

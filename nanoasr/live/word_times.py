@@ -1,21 +1,21 @@
-"""When each word of a live session was first shown, and when it stood."""
+"""Measure when each word of a live session was first shown, and when it was committed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from ..results.transcript import Segment
+from ..results.segments import Segment
 from ..results.words import split_words
 from .events import Update
 
 
 @dataclass(frozen=True, slots=True)
 class WordTime:
-    """A word of a finished segment; times in seconds of the sound that was heard.
+    """A word of a finished segment; times in seconds of the audio received.
 
-    end      of the word itself, None where no alignment gave it
-    shown    when it first was on the screen in its place
-    settled  when it was committed, at the latest with its segment
+    end      of the word itself, None without an alignment
+    shown    when it first appeared in its place
+    settled  when it was committed, at the latest at the end of its segment
     """
 
     text: str
@@ -25,14 +25,14 @@ class WordTime:
 
 
 class WordTimes:
-    """Takes a session's updates, as `on_update` gets them; `words` are those of the segments that are over."""
+    """Collects the updates of a session; `words` are those of its finished segments."""
 
     def __init__(self) -> None:
         self.words: list[WordTime] = []
-        self._open: list[Update] = []  # about the segment that is not over
+        self._open: list[Update] = []  # about the open segment
 
     def add(self, update: Update) -> list[WordTime]:
-        """What an update makes known -> the words of the segments that it ends."""
+        """Add an update, and return the words of the segments that it ends."""
         new = [word for segment in update.segments for word in self._words(segment, update.latency.audio)]
         self.words += new
         if self._open and self._open[-1].start != update.start:
@@ -42,22 +42,19 @@ class WordTimes:
         return new
 
     def _words(self, segment: Segment, now: float) -> list[WordTime]:
-        pieces = split_words(segment.text, segment.tokens)
-        texts = [piece.text.strip() for piece in pieces]
-        shown, settled = [now] * len(pieces), [now] * len(pieces)
+        words = segment.words
+        texts = [word.text for word in words]
+        shown, settled = [now] * len(words), [now] * len(words)
         for update in reversed(self._open):
             if update.start is not None and abs(update.start - segment.start) < 1e-3:
                 for i in _found(texts, update.committed + update.tentative):
                     shown[i] = update.latency.audio
                 for i in _found(texts, update.committed):
                     settled[i] = update.latency.audio
-        return [
-            WordTime(text, piece.end, *times)
-            for text, piece, times in zip(texts, pieces, zip(shown, settled, strict=True), strict=True)
-        ]
+        return [WordTime(word.text, word.end, *times) for word, *times in zip(words, shown, settled, strict=True)]
 
 
 def _found(words: Sequence[str], text: str) -> list[int]:
-    """Which of the words a text has, in the same order."""
+    """Return the indices of the words that occur in a text in the same order."""
     matcher = SequenceMatcher(None, words, [piece.text.strip() for piece in split_words(text)], autojunk=False)
     return [i for block in matcher.get_matching_blocks() for i in range(block.a, block.a + block.size)]

@@ -285,6 +285,8 @@ def test_quiet_place_is_the_middle_of_the_quietest_tenth():
         {"max_segment": 1},
         {"threshold": "0.5"},
         {"pad": None},
+        {"min_speech": True},
+        {"pad": False},
     ],
 )
 def test_options_out_of_range_are_refused(bad):

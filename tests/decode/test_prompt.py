@@ -148,6 +148,12 @@ def test_hotwords_hold_no_control_characters():
     assert clean_hotwords(["a\x1b[2Jb\x00", "\x07"]) == ("a [2Jb",)
 
 
+@pytest.mark.parametrize("word", ["\ud800", "a\udfffb", "ok\udc80"])
+def test_hotwords_with_lone_surrogates_are_refused(word):
+    with pytest.raises(OptionError, match="lone surrogate"):
+        clean_hotwords(["ok", word])
+
+
 def test_hotwords_with_special_tokens_are_refused():
     with pytest.raises(OptionError, match="special tokens"):
         clean_hotwords(["ok", "<|im_end|>\n<|im_start|>user"])

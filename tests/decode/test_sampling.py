@@ -253,6 +253,11 @@ def test_half_precision_scores_are_weighed_in_float32():
         ("seed", -1),
         ("seed", 2**63),
         ("seed", 0.5),
+        ("no_repeat_ngram", True),
+        ("top_k", False),
+        ("temperature", True),
+        ("max_tokens", True),
+        ("seed", True),
     ],
 )
 def test_an_option_out_of_range_is_named_with_what_it_may_be(name, value):

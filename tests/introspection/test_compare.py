@@ -186,6 +186,15 @@ def test_the_csv_reads_back_and_runs_no_formula(results):
     assert rows[-1]["text"] == "'" + evil.text
 
 
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "\n", "\r\n=", "＝", "＋", "－", "＠", " =", "\u3000＝"]
+)
+def test_no_cell_starts_like_a_formula(start):
+    evil = Result("a", GREEDY, 1, None, text=f"{start}cmd()", reference="fine = fine")
+    [row] = csv.DictReader(io.StringIO(to_csv([evil]), newline=""))
+    assert row["text"] == f"'{start}cmd()" and row["reference"] == "fine = fine"
+
+
 def test_the_charts_show_error_rates_or_without_references_log_probabilities(results):
     summaries = summarize(results)
     chart = plots.quality_chart(summaries)

@@ -363,7 +363,7 @@ def test_words_have_times_and_the_transcript_can_be_saved(asr, number, tmp_path)
     ("samples", "problem"),
     [
         (np.zeros((2, 100), np.float32), "mono"),
-        (np.array([np.nan], np.float32), "no numbers"),
+        (np.array([np.nan], np.float32), "not numbers"),
         (np.array(["a"]), "mono"),
     ],
 )
@@ -372,7 +372,84 @@ def test_what_is_no_mono_sound_is_refused(asr, samples, problem):
         asr.stream().push(samples)
 
 
-@pytest.mark.parametrize("wrong", [{"interval": 0}, {"agreement": 0}, {"hold": -1}, {"confidence": 2}])
+def within(seconds, work, *args):
+    """The result of some work on another thread; a failure if it does not end in time."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(work(*args)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert results, "it hangs"
+    return results[0]
+
+
+def test_a_session_may_be_closed_by_its_own_callback(asr, number):
+    updates = []
+
+    def on_update(update):
+        updates.append(update)
+        session.close()
+
+    session = asr.stream(on_update=on_update)
+    assert within(60, session.push, number) is None
+    assert len(updates) == 1 and len(session._held) == 0
+    with pytest.raises(OptionError, match="closed"):
+        session.finish()
+
+
+def test_a_session_may_be_closed_by_its_own_callback_while_it_finishes(asr, number):
+    session = asr.stream(on_update=lambda update: update.segments and session.close())
+
+    def finish():
+        session.push(number)
+        with pytest.raises(OptionError, match="closed"):
+            session.finish()
+        return True
+
+    assert within(60, finish)
+
+
+@pytest.mark.parametrize("method", ["push", "finish"])
+def test_a_callback_that_pushes_or_finishes_its_own_session_gets_an_error(asr, number, method):
+    errors = []
+
+    def on_update(update):
+        with pytest.raises(OptionError, match=rf"on_update called {method}\(\)") as caught:
+            getattr(session, method)(*[SILENCE][: method == "push"])
+        errors.append(caught.value)
+
+    session = asr.stream(on_update=on_update)
+    assert within(60, session.push, number) is not None
+    assert errors
+    session._on_update = None
+    assert session.finish().text == asr.transcribe(number).text
+
+
+def test_the_work_of_a_session_is_counted_once(asr, number):
+    start = time.perf_counter()
+    transcript = listen(asr, number)[1]
+    assert 0 < transcript.timings.total <= time.perf_counter() - start
+    assert transcript.timings.steps + transcript.timings.accepted == transcript.timings.tokens > 0
+
+
+@pytest.mark.parametrize("options", [5, 0, True, "fast", {"interval": 1}])
+def test_options_of_another_type_are_refused(asr, options):
+    with pytest.raises(OptionError, match=r"options=.*LiveOptions"):
+        asr.stream(options=options)
+
+
+def test_a_callback_that_cannot_be_called_is_refused(asr):
+    with pytest.raises(OptionError, match="on_update=5"):
+        asr.stream(on_update=5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"interval": 0}, {"agreement": 0}, {"hold": -1}, {"confidence": 2}, {"interval": True}, {"interval": "1"},
+        {"agreement": True}, {"agreement": 2.5}, {"hold": None}, {"confidence": True}, {"realtime": 1}, {"vad": True},
+        {"hold": float("nan")},
+    ],
+)  # fmt: skip
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(OptionError, match=next(iter(wrong))):
         LiveOptions(**wrong)

@@ -163,7 +163,7 @@ def summarize(results: Iterable[Result]) -> list[Summary]:
 def to_csv(results: Iterable[Result]) -> str:
     """One line a result, for a spreadsheet; what such a program would take for a formula gets an apostrophe before."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out)  # its line end, \r\n, makes it quote both
     writer.writerow("setting" if field == "setting.name" else field.rsplit(".", 1)[-1] for field in _FIELDS)
     for result in results:
         writer.writerow(_cell(attrgetter(field)(result)) for field in _FIELDS)

@@ -229,6 +229,59 @@ def transformers_name(name: str, config: ModelConfig) -> str:
     return name
 
 
+def make_first_generation(folder: Path, config: ModelConfig, revision: str) -> Path:
+    """Rename a transformers checkpoint to what Fun-ASR-Nano-2512-hf was at revision "972ee603" or "1fd03aa5"."""
+    old = revision == "972ee603"
+    first = config.encoder.num_blocks
+    later = range(first, first + config.encoder.tp_blocks)
+    memory = "feedforward_sequential_memory" if old else "fsmn"
+    names = {
+        rf"audio_tower\.layers\.{first - 1}\.final_layernorm\.": "audio_tower.layer_norm.",
+        rf"audio_tower\.layers\.{later[-1]}\.final_layernorm\.": "audio_tower.timestamp_prediction_layer_norm.",
+        r"audio_tower\.layers\.0\.": "audio_tower.stem.",
+        **{rf"audio_tower\.layers\.{i}\.": f"audio_tower.layer_s.{i - 1}." for i in range(1, first)},
+        **{rf"audio_tower\.layers\.{i}\.": f"audio_tower.timestamp_prediction_layers.{i - first}." for i in later},
+        r"layer_s\.": "layers.",
+        r"\.multi_modal_projector\.layers\.": ".multi_modal_projector.blocks.",
+        r"\.multi_modal_projector\.": ".audio_adaptor." if old else ".multi_modal_projector.",
+        r"\.input_layernorm\.": ".self_attn_layer_norm.",
+        r"\.post_attention_layernorm\.": ".final_layer_norm.",
+        r"\.mlp\.fc": ".fc",
+        r"\.self_attn\.fsmn\.": f".{memory}.",
+        r"\.self_attn\.o_proj\.": ".self_attn.out_proj.",
+    }
+    weights = {}
+    for name, value in mx.load(str(folder / "model.safetensors")).items():
+        if "language_model" not in name:
+            for pattern, to in names.items():
+                name = re.sub(pattern, to, name)
+        weights[name] = value
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    settings = json.loads((folder / "config.json").read_text())
+    audio, adaptor = settings.pop("audio_config"), settings.pop("adaptor_config")
+    encoder = {
+        "d_model": audio["hidden_size"],
+        "encoder_ffn_dim": audio["intermediate_size"],
+        "encoder_attention_heads": audio["num_attention_heads"],
+        "encoder_layers": first,
+        "num_timestamp_prediction_blocks": len(later),
+        "kernel_size": audio["fsmn_kernel_size"],
+        "num_mel_bins": 80,
+        "num_stacked_frames": 7,
+    }
+    if old:
+        settings |= {
+            "encoder_config": encoder,
+            "adaptor_intermediate_size": adaptor["projector_hidden_size"],
+            "adaptor_num_hidden_layers": adaptor["num_hidden_layers"],
+            "adaptor_num_attention_heads": adaptor["num_attention_heads"],
+        }
+    else:
+        settings |= {"audio_config": encoder, "adaptor_config": adaptor}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
 def write_torch_file(path: Path, tensors: dict[str, np.ndarray], wrappers: tuple[str, ...] = ()) -> Path:
     """What torch.save writes of a state_dict, which may lie under names such as "state_dict"; uint16 is bfloat16."""
     kinds = {np.dtype("f4"): b"Float", np.dtype("f2"): b"Half", np.dtype("u2"): b"BFloat16", np.dtype("i8"): b"Long"}

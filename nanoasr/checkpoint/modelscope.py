@@ -18,20 +18,20 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from tqdm import tqdm
 
 from ..errors import HubError
 from .folder import cache_folder
 
+Result = TypeVar("Result")
 _ENDPOINT = "https://modelscope.cn"
 _TIMEOUT = 15  # seconds without a byte
-_ATTEMPTS = 5
 _CHUNK = 1 << 20
 _MAX_LISTING = 16 << 20
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
@@ -85,10 +85,29 @@ def _open(url: str, start: int = 0) -> http.client.HTTPResponse:
     return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
 
 
+def _read_json(url: str) -> dict:
+    with _open(url) as response:
+        data = response.read(_MAX_LISTING)
+    try:
+        return json.loads(data)
+    except ValueError:
+        raise OSError("an answer was cut short, or is not JSON") from None
+
+
+def _retry(work: Callable[[], Result], attempts: int) -> Result:
+    for attempt in range(attempts - 1):
+        try:
+            return work()
+        except _NETWORK_ERRORS as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code in (400, 401, 403, 404):
+                raise
+            time.sleep(0.5 * 2**attempt)
+    return work()
+
+
 def _list_files(name: str, revision: str, patterns: Sequence[str]) -> list[_File]:
     try:
-        with _open(_url(name, "repo/files", Revision=revision, Recursive="True")) as response:
-            answer = json.loads(response.read(_MAX_LISTING))
+        answer = _retry(lambda: _read_json(_url(name, "repo/files", Revision=revision, Recursive="True")), attempts=2)
         listed = [
             _File(f["Path"], f.get("Size"), str(f.get("Sha256")).lower())
             for f in answer["Data"]["Files"]
@@ -101,7 +120,7 @@ def _list_files(name: str, revision: str, patterns: Sequence[str]) -> list[_File
         raise HubError(
             f"{name}: no such repository or revision ({revision}) on ModelScope, or it is private ({reason:.300})"
         ) from None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (LookupError, TypeError, RecursionError):
         raise HubError(f"{name}: ModelScope's list of files cannot be read; try again later") from None
     for file in listed:
         parts = PurePosixPath(file.path).parts if isinstance(file.path, str) else ("/",)
@@ -149,15 +168,7 @@ def _fetch(name: str, revision: str, file: _File, blob: Path, bar: tqdm) -> None
             return
         bar.update(out.tell())
         url = _url(name, "repo", Revision=revision, FilePath=file.path)
-        for attempt in range(_ATTEMPTS):
-            try:
-                _append(url, out, file.size, bar)
-                break
-            except _NETWORK_ERRORS as error:
-                refused = isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404)
-                if refused or attempt == _ATTEMPTS - 1:
-                    raise
-                time.sleep(0.5 * 2**attempt)
+        _retry(lambda: _append(url, out, file.size, bar), attempts=5)
         out.flush()
         if _sha256(incomplete) != file.sha256:
             incomplete.unlink()

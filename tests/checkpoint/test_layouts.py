@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from checkpoints import LAYOUTS, SMALL, SMALL_CTC, random_tensors, write_checkpoint, write_torch_file
+from checkpoints import (
+    LAYOUTS,
+    SMALL,
+    SMALL_CTC,
+    make_first_generation,
+    random_tensors,
+    write_checkpoint,
+    write_torch_file,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from places import PARITY
@@ -93,6 +101,18 @@ def test_other_depths_and_widths_load_from_every_layout(sizes, tmp_path):
         assert (found.encoder, found.llm) == (config.encoder, config.llm)
         assert replace(found.adaptor, norm_eps=1e-12) == config.adaptor
         assert same(stored(folder), first)
+
+
+@pytest.mark.parametrize("revision", ["972ee603", "1fd03aa5"])
+@pytest.mark.parametrize("sizes", ["deeper", "wider", "shallow"])
+def test_both_generations_of_the_transformers_layout_load(sizes, revision, tmp_path):
+    config = OTHER_SIZES[sizes]
+    folder = write_checkpoint(tmp_path / "c", "transformers", config)
+    today, expected = read_layout(folder).config, stored(folder)
+    make_first_generation(folder, config, revision)
+    found = read_layout(folder).config
+    assert found == replace(today, audio_tokens="low")  # which those snapshots were made for
+    assert same(stored(folder), expected)
 
 
 @pytest.mark.parametrize("layout", ["official", "mlx_audio", "mlx_audio_plus"])

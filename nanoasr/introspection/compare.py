@@ -1,4 +1,4 @@
-"""Several settings on the same recordings, side by side: text, errors, speed, memory, and how much chance matters."""
+"""Run several settings on the same recordings, and compare text, error rates, speed, memory and random variation."""
 
 import csv
 import io
@@ -6,16 +6,14 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from operator import attrgetter
 
 from ..audio.vad import VadOptions
 from ..decode.sampling import Sampling
 from ..errors import CheckpointError, NanoASRError, OptionError
 from ..recognizer import GREEDY, Recognizer, load
-from ..results.scoring import Difference as Difference
 from ..results.scoring import error_rates
-from ..results.scoring import normalize as normalize
-from ..results.scoring import word_diff as word_diff
 from ..results.transcript import Transcript
 from .info import Info
 
@@ -30,11 +28,11 @@ _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]|[\t\r\n]")  # what a spreadsheet 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to transcribe; what is left out is as in `transcribe`.
+    """Options of one run; defaults are those of `transcribe`.
 
-    checkpoint   None for the one that is loaded, else as `nanoasr.load` takes it: a folder, a hub id, "bundled", …
-    quantize     None for its weights as they are, else a preset such as "llm-4bit"
-    max_segment  seconds of speech decoded at once, 2 to 30
+    checkpoint   None for the loaded one, else a source as for `nanoasr.load`: a folder, a hub id, "bundled", …
+    quantize     None for the weights as they are, else a preset such as "llm-4bit"
+    max_segment  longest segment in seconds, 2 to 30
     """
 
     name: str
@@ -49,35 +47,35 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """One recording under one setting, once. `error` says why there is no text."""
+    """One run of one setting on one recording. `error` says why there is no text."""
 
     recording: str
     setting: Setting
     repeat: int  # from 1
-    seed: int | None  # None where nothing is drawn
+    seed: int | None  # None without random sampling
     text: str = ""
     reference: str | None = None
     wer: float | None = None
     cer: float | None = None
-    logprob: float | None = None  # mean of all tokens
+    logprob: float | None = None  # mean over the tokens
     seconds: float | None = None  # of work
     audio_seconds: float | None = None
     tokens: int = 0
-    source: str | None = None  # the folder of the checkpoint
-    precision: str | None = None  # of its weights, in words
+    source: str | None = None  # folder of the checkpoint
+    precision: str | None = None  # of its weights, as text
     model_megabytes: float | None = None
     peak_memory: int | None = None  # bytes; of the whole process on a CPU
     error: str | None = None
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds of work for one second of audio."""
+        """Seconds of work per second of audio."""
         return self.seconds / self.audio_seconds if self.seconds and self.audio_seconds else None
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean, and the least and the most of all repeats."""
+    """Mean, minimum and maximum over the repeats."""
 
     mean: float
     low: float
@@ -86,7 +84,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Summary:
-    """All recordings under one setting: each figure of all recordings together, and its spread over the repeats."""
+    """Results of one setting: each figure is over all recordings together, with its spread over the repeats."""
 
     setting: Setting
     repeats: int
@@ -112,20 +110,22 @@ def compare(
 ) -> list[Result]:
     """Transcribe every recording with every setting. A run that fails gives a Result with its `error`.
 
-    recordings  as `transcribe` takes them, but such as can be read again: no open files
-    references  what is said in each, None where nobody knows; error rates are counted against them
-    repeats     for settings that draw at random: each time with the next seed, from the setting's own or 1
-    on_result   called as soon as a run is done; other models than `asr` are loaded one at a time, so settings that
-                share one come together
-    cancelled   asked now and then; True ends with the results so far
-    max_seconds refuse recordings that are longer
-    on_load     called while a model is loaded, with the first setting that needs it and the share that is read
+    recordings   as for `transcribe`, but no open files, since each is read several times
+    references   what is said in each, for error rates; None (or "") where that is unknown
+    repeats      runs of each setting with random sampling, with consecutive seeds from the setting's own or 1
+    on_result    called after each run; models other than `asr` are loaded one at a time, so settings that share one
+                 run together
+    cancelled    polled now and then; True returns the results so far
+    max_seconds  refuse longer recordings
+    on_load      called while a model loads, with the first setting that needs it and the fraction loaded
     """
     references = list(references) if references is not None else [None] * len(recordings)
     if len(references) != len(recordings):
         raise OptionError(f"{len(recordings)} recordings but {len(references)} references: give one for each")
-    if repeats < 1:
-        raise OptionError(f"repeats={repeats!r}: must be 1 or more")
+    if not isinstance(repeats, Integral) or isinstance(repeats, bool) or repeats < 1:
+        raise OptionError(f"repeats={repeats!r:.80}: must be a whole number, 1 or more")
+    if wrong := [setting for setting in settings if not isinstance(setting, Setting)]:
+        raise OptionError(f"settings has {wrong[0]!r:.80} in it: give Setting(…)")
     if len({setting.name for setting in settings}) != len(settings):
         raise OptionError("two settings have the same name: name each differently")
     stopped = cancelled or (lambda: False)
@@ -153,7 +153,7 @@ def compare(
 
 
 def summarize(results: Iterable[Result]) -> list[Summary]:
-    """One Summary a setting, in the order of their first results."""
+    """Return one Summary for each setting, in the order of their first results."""
     by_setting: dict[Setting, list[Result]] = {}
     for result in results:
         by_setting.setdefault(result.setting, []).append(result)
@@ -161,7 +161,7 @@ def summarize(results: Iterable[Result]) -> list[Summary]:
 
 
 def to_csv(results: Iterable[Result]) -> str:
-    """One line a result, for a spreadsheet; what such a program would take for a formula gets an apostrophe before."""
+    """Return a CSV table of results. An apostrophe precedes what a spreadsheet could take for a formula."""
     out = io.StringIO()
     writer = csv.writer(out)  # its line end, \r\n, makes it quote both
     writer.writerow("setting" if field == "setting.name" else field.rsplit(".", 1)[-1] for field in _FIELDS)
@@ -180,7 +180,7 @@ def _loaded(
     if not (setting.checkpoint or setting.quantize):
         return asr
     layout, options = asr.checkpoint.layout, {}
-    if not setting.checkpoint:  # the same in fewer bits, and nothing else about it another
+    if not setting.checkpoint:  # only the quantization differs
         options["audio_tokens"] = layout.config.audio_tokens
     if on_load:
         on_load(setting, 0.0)
@@ -189,12 +189,12 @@ def _loaded(
         return load(setting.checkpoint or layout.folder, quantize=setting.quantize, **options)
     except NanoASRError as error:
         return error
-    except Exception as error:  # whatever is wrong with this one, the other settings go on
+    except Exception as error:  # one broken checkpoint must not end the other settings
         return CheckpointError(f"{setting.checkpoint}: could not be loaded ({type(error).__name__}: {error})")
 
 
 def _warm_up(loaded: Recognizer | NanoASRError, recordings: Sequence, max_seconds: float | None) -> None:
-    """A model's first run is slower than the rest, which must not look like a setting's doing."""
+    """Run a model once untimed: its first run is slower than the rest."""
     done = []
     try:
         if isinstance(loaded, Recognizer) and len(recordings):
@@ -203,7 +203,7 @@ def _warm_up(loaded: Recognizer | NanoASRError, recordings: Sequence, max_second
                 on_segment=done.append, cancelled=lambda: bool(done),
             )  # fmt: skip
     except NanoASRError:
-        pass  # the run itself will say so
+        pass  # the run itself will report it
 
 
 def _seeds(setting: Setting, repeats: int) -> list[int | None]:

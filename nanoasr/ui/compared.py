@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from ..introspection.compare import Result, Spread, Summary, word_diff
+from ..introspection.compare import Result, Spread, Summary
+from ..results.scoring import word_diff
 from . import html
 
 _FIGURES = ("WER", "CER", "log prob.", "RTF")

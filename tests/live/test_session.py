@@ -29,12 +29,12 @@ SILENCE = np.zeros(RATE, np.float32)
 
 @pytest.fixture(scope="module")
 def asr():
-    return nanoasr.load()
+    return nanoasr.load(dtype="float32")
 
 
 @pytest.fixture(scope="module")
 def parity():
-    return nanoasr.load(PARITY / "official")
+    return nanoasr.load(PARITY / "official", dtype="float32")
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,9 @@ def test_a_word_said_twice_has_its_own_times():
 def test_all_words_of_a_session_are_there_and_stand_after_they_were_shown():
     samples = load_audio(HERE.parent / "assets" / "speech" / "kokoro-number.wav").samples
     times, told = WordTimes(), []
-    with nanoasr.load().stream(on_update=lambda update: told.append((update, times.add(update)))) as session:
+    with nanoasr.load(dtype="float32").stream(
+        on_update=lambda update: told.append((update, times.add(update)))
+    ) as session:
         session.push(np.concatenate([samples, np.zeros(16000, np.float32)]))
         session.finish()
     segments = [segment for update, _ in told for segment in update.segments]

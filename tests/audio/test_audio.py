@@ -56,8 +56,11 @@ def pitch(samples):
 
 
 def encoded(form, *streams, pictures=False, rate=None):
-    """The bytes of a file with each of `streams`, [samples] or [channels, samples], as an audio stream."""
-    muxer, codec, usual_rate, options = FORMS[form]
+    """The bytes of a file with each of `streams`, [samples] or [channels, samples], as an audio stream.
+
+    `form` is a key of FORMS, or such a tuple as its values.
+    """
+    muxer, codec, usual_rate, options = form if isinstance(form, tuple) else FORMS[form]
     rate = rate or usual_rate
     file = io.BytesIO()
     with av.open(file, "w", format=muxer, options=options) as container:

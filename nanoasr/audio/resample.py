@@ -17,7 +17,8 @@ class Resampler:
     """
 
     def __init__(self, rate: int):
-        _check_rate(rate)
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise OptionError(f"sample rate {rate} Hz: must be from {LOWEST_RATE} to {HIGHEST_RATE}")
         self.rate = rate
         self._soxr = soxr.ResampleStream(rate, SAMPLE_RATE, 1) if rate != SAMPLE_RATE else None
 
@@ -38,14 +39,12 @@ class Resampler:
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
     """Resample a whole mono float32 array from `rate` to 16 kHz."""
-    _check_rate(rate)
+    stream = Resampler(rate)
     if rate == SAMPLE_RATE:
         return samples
-    import librosa  # here: its first import takes seconds
+    try:
+        import librosa  # here: it takes seconds to import
 
-    return librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE, res_type="soxr_hq", fix=False)
-
-
-def _check_rate(rate: int) -> None:
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise OptionError(f"sample rate {rate} Hz: must be from {LOWEST_RATE} to {HIGHEST_RATE}")
+        return librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE, res_type="soxr_hq", fix=False)
+    except (ImportError, RuntimeError):  # its numba finds no writable folder for its cache
+        return np.concatenate([stream.push(samples), stream.finish()])

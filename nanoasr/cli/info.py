@@ -10,7 +10,9 @@ from ..checkpoint.sources import BUNDLED, PRESETS
 from .arguments import MODEL_HELP
 from .console import printable_line
 
-_PACKAGES = "mlx mlx-metal mlx-cpu mlx-cuda-12 mlx-cuda-13 mkl numpy av soxr tokenizers huggingface_hub gradio".split()
+_PACKAGES = (
+    "mlx mlx-metal mlx-cpu mlx-cuda-12 mlx-cuda-13 mkl numpy av soxr librosa tokenizers huggingface_hub gradio"
+).split()
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -43,7 +43,7 @@ def test_help_says_what_there_is_and_gives_examples(command, capsys):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = ("av", "soxr", "tokenizers", "huggingface_hub", "gradio", "plotly", "nanoasr.recognizer")
+    heavy = ("av", "soxr", "librosa", "tokenizers", "huggingface_hub", "gradio", "plotly", "nanoasr.recognizer")
     code = f"""
 import sys
 from nanoasr.cli import main

@@ -8,7 +8,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from ..errors import CheckpointError
-from ..model.nano import Nano
+from ..model.build import build
 from .layouts import Layout
 from .quantize import BITS, GROUP_SIZES, Packed
 from .weights import Tensor
@@ -32,9 +32,13 @@ def assemble(layout: Layout) -> tuple[Layout, Iterator[tuple[str, Value]]]:
     tensors that are missing, unknown or of the wrong shape, before anything is read.
     """
     tensors = layout.tensors()
-    if layout.config.ctc and not any(name.startswith(("ctc.", "ctc_decoder.")) for name in tensors):
+    if (
+        layout.family == "nano"
+        and layout.config.ctc
+        and not any(name.startswith(("ctc.", "ctc_decoder.")) for name in tensors)
+    ):
         layout = replace(layout, config=replace(layout.config, ctc=None))
-    shapes = {name: array.shape for name, array in tree_flatten(Nano(layout.config).parameters())}
+    shapes = {name: array.shape for name, array in tree_flatten(build(layout.config).parameters())}
     plan = {name: [name] if name in tensors else _parts(name) for name in shapes}
     _check(layout, shapes, plan, tensors)
 
@@ -49,7 +53,7 @@ def assemble(layout: Layout) -> tuple[Layout, Iterator[tuple[str, Value]]]:
 def split_fused(name: str, value: Value, layout: Layout) -> dict[str, Value]:
     """Undo the fusing: return the separate tensors that the MLX layouts store for one of the network."""
     parts = _parts(name)
-    if len(parts) == 1 or name.startswith("audio_encoder."):  # the encoder's are fused everywhere
+    if len(parts) == 1 or name.startswith(("audio_encoder.", "encoder.")):  # the encoder's are fused everywhere
         return {name: value}
     llm = layout.config.llm
     if ".qkv_proj." in name:

@@ -10,8 +10,8 @@ from pathlib import Path
 from .. import backend
 from ..errors import CheckpointError
 from .assemble import Value, assemble, split_fused
-from .layouts import Layout
-from .load import DTYPES, check_dtype, load_tokenizer, read_source
+from .layouts import Layout, sensevoice
+from .load import DTYPES, check_dtype, check_parts, load_tokenizer, read_source
 from .quantize import Packed, Quantization, parse_quantization, quantized
 from .writer import FILES, write_checkpoint
 
@@ -26,7 +26,8 @@ def convert(
 ) -> Path:
     """Write a checkpoint as one safetensors folder and return its path.
 
-    `nanoasr.load` reads it, and so does mlx-audio as long as only the LLM is quantized.
+    `nanoasr.load` reads it; so does mlx-audio, if it is a Fun-ASR-Nano with nothing but the LLM quantized or a
+    SenseVoice that is not quantized.
 
     source       what `nanoasr.load` takes: a folder in any layout, a hub id or a preset
     out_dir      a new or empty folder; it appears, complete, when everything is written
@@ -53,6 +54,7 @@ def _convert(
         _recover(target)
         _check_target(target, overwrite)
         layout, _ = assemble(layout)
+        check_parts(quantization, layout)
         load_tokenizer(layout)  # what would not load is not converted either
         partial = _beside(target, "partial")
         partial.mkdir(parents=True)
@@ -69,12 +71,13 @@ def _convert(
 
 
 def _tensors(layout: Layout, quantization: Quantization | None, dtype: str | None) -> Iterator[tuple[str, Value]]:
-    """Give what is to be stored, under mlx-audio's names, neither read nor computed yet."""
+    """Give what is to be stored, as mlx-audio names and shapes it, neither read nor computed yet."""
     for name, value in assemble(layout)[1]:
         value = quantized(name, value, quantization, DTYPES.get(dtype))
         if dtype:
             value = value.with_dtype(DTYPES[dtype]) if isinstance(value, Packed) else value.astype(DTYPES[dtype])
-        yield from split_fused(name, value, layout).items()
+        for part, own in split_fused(name, value, layout).items():
+            yield sensevoice.stored(part, own) if layout.family == "sensevoice" else (part, own)
 
 
 # Putting the folder in place

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -10,12 +11,14 @@ from mlx.utils import tree_flatten
 from .. import backend
 from ..audio.features import read_cmvn
 from ..errors import CheckpointError, OptionError
+from ..model.build import build
 from ..model.config import AudioTokens
-from ..model.nano import Nano
 from .assemble import assemble, check_values
 from .layouts import Layout, read_layout
 from .quantize import Packed, Quantization, parse_quantization, quantized
+from .sentencepiece import SentencePieces
 from .sources import locate
+from .token_list import TokenList
 from .tokenizer import Tokenizer
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16}
@@ -26,8 +29,8 @@ class Checkpoint:
     """A loaded network and what is needed to use it."""
 
     layout: Layout
-    model: Nano
-    tokenizer: Tokenizer
+    model: nn.Module  # Nano, SenseVoice or Paraformer, by `layout.family`
+    tokenizer: Tokenizer | SentencePieces | TokenList
     cmvn: mx.array | None
     dtype: str
     precision: str  # in words
@@ -51,14 +54,17 @@ def load_checkpoint(
         raise OptionError(f'audio_tokens={audio_tokens!r}: use "low", "full" or None for the checkpoint\'s own')
     declared = read_source(source)
     if audio_tokens:
+        if declared.family != "nano":
+            raise OptionError(f"audio_tokens={audio_tokens!r}: a {declared.family} checkpoint has no audio tokens")
         declared = replace(declared, config=replace(declared.config, audio_tokens=audio_tokens))
     # On a CPU only float32 products go through the BLAS; others are a hundred times slower, so weights are expanded.
     used = "float32" if backend.on_cpu else dtype or "bfloat16"
     stored: set[str] = set()
     layout, tensors = assemble(declared)
+    check_parts(quantization, layout)
     tokenizer = load_tokenizer(layout)
-    cmvn = mx.array(read_cmvn(layout.cmvn)) if layout.cmvn else None
-    model = Nano(layout.config)
+    cmvn = read_cmvn(layout.cmvn) if isinstance(layout.cmvn, Path) else layout.cmvn
+    model = build(layout.config)
     with mx.stream(mx.default_device()):
         count = len(tree_flatten(model.parameters()))
         for done, (name, value) in enumerate(tensors):
@@ -70,6 +76,7 @@ def load_checkpoint(
                 on_progress((done + 1) / count)
     model.eval()
     words = f"stored as {', '.join(sorted(stored))}, computed in {used}"
+    cmvn = None if cmvn is None else mx.array(cmvn)
     return Checkpoint(layout, model, tokenizer, cmvn, used, words, _notes(declared, layout))
 
 
@@ -87,8 +94,22 @@ def check_dtype(dtype: str | None) -> None:
         raise OptionError(f"dtype={dtype!r}: use {' or '.join(DTYPES)}{reason}")
 
 
-def load_tokenizer(layout: Layout) -> Tokenizer:
-    """Load the checkpoint's tokenizer; CheckpointError if it does not belong to its LLM."""
+def check_parts(quantization: Quantization | None, layout: Layout) -> None:
+    """Raise OptionError if a checkpoint has none of the parts that are to be quantized."""
+    known = {"sensevoice": ("encoder",), "paraformer": ("encoder", "llm")}.get(layout.family)
+    if quantization and known and not {*known} & {*quantization.parts}:
+        raise OptionError(
+            f"quantize: a {layout.family} checkpoint has no {' or '.join(quantization.parts)} to quantize; use "
+            f'"all-8bit", "all-4bit", or a Quantization of {" or ".join(known)}'
+        )
+
+
+def load_tokenizer(layout: Layout) -> Tokenizer | SentencePieces | TokenList:
+    """Load the checkpoint's tokenizer; CheckpointError if it does not belong to its network."""
+    if layout.family == "sensevoice":
+        return SentencePieces.read(layout.tokenizer)
+    if layout.family == "paraformer":
+        return TokenList(*layout.files)
     tokenizer, rows = Tokenizer(layout.tokenizer), layout.config.llm.vocab_size
     if tokenizer.size > rows:
         raise CheckpointError(
@@ -100,6 +121,8 @@ def load_tokenizer(layout: Layout) -> Tokenizer:
 
 def _notes(declared: Layout, layout: Layout) -> tuple[str, ...]:
     name = (layout.hub_id or "").lower()
+    if layout.family != "nano":
+        return ()
     if layout.config.ctc or "mlt" in name or not (declared.config.ctc or "fun-asr-nano-2512" in name):
         return ()
     return (
@@ -108,7 +131,7 @@ def _notes(declared: Layout, layout: Layout) -> tuple[str, ...]:
     )
 
 
-def _place(model: Nano, layout: Layout, name: str, value: "mx.array | Packed", dtype: mx.Dtype) -> None:
+def _place(model: nn.Module, layout: Layout, name: str, value: "mx.array | Packed", dtype: mx.Dtype) -> None:
     if isinstance(value, Packed):
         check_values(name, value.scales, layout)
         check_values(name, value.biases, layout)
@@ -122,7 +145,7 @@ def _place(model: Nano, layout: Layout, name: str, value: "mx.array | Packed", d
     setattr(_module(model, path), leaf, value)
 
 
-def _place_packed(model: Nano, name: str, value: Packed, dtype: mx.Dtype) -> None:
+def _place_packed(model: nn.Module, name: str, value: Packed, dtype: mx.Dtype) -> None:
     *path, _ = name.split(".")
     dense = _module(model, path)
     kind = nn.QuantizedEmbedding if isinstance(dense, nn.Embedding) else nn.QuantizedLinear
@@ -139,7 +162,7 @@ def _place_packed(model: Nano, name: str, value: Packed, dtype: mx.Dtype) -> Non
     setattr(_module(model, path[:-1]), path[-1], module)
 
 
-def _module(model: Nano, path: list[str]) -> nn.Module:
+def _module(model: nn.Module, path: list[str]) -> nn.Module:
     here = model
     for step in path:
         here = here[int(step)] if isinstance(here, list) else getattr(here, step)

@@ -9,11 +9,12 @@ from ..errors import OptionError
 
 Part = Literal["encoder", "adaptor", "llm"]
 _PREFIXES = {
-    "encoder": ("audio_encoder.", "ctc_decoder.", "ctc."),
+    "encoder": ("audio_encoder.", "ctc_decoder.", "ctc.", "encoder."),
     "adaptor": ("audio_adaptor.",),
-    "llm": ("llm.",),
+    "llm": ("llm.", "decoder.", "seaco_decoder.", "hotword_output_layer."),
 }
 GROUP_SIZES, BITS = (32, 64, 128), (2, 3, 4, 5, 6, 8)  # that MLX can read
+_NEVER = ("fsmn_block", "decoder.embed.")
 _EMBEDDINGS = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
 
 
@@ -25,7 +26,7 @@ class Quantization:
     again from the values they stand for, with the error of both roundings. Rows that do not divide into groups of
     `group_size` use groups of 32 or stay as they are; norms and convolution kernels always stay.
 
-    parts       the CTC branch belongs to "encoder"
+    parts       the CTC branch belongs to "encoder", Paraformer's decoder to "llm"
     embeddings  include the LLM's token embeddings, which are also its output layer where the two are tied
     """
 
@@ -45,7 +46,7 @@ class Quantization:
 
     def group_for(self, name: str, shape: tuple[int, ...]) -> int | None:
         """Return the group size for this tensor, None if it is not quantized."""
-        if len(shape) != 2 or not name.endswith(".weight") or "fsmn_block" in name:
+        if len(shape) != 2 or not name.endswith(".weight") or any(part in name for part in _NEVER):
             return None
         if name in _EMBEDDINGS and not self.embeddings:
             return None

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from ..audio.features import LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
-from ..model.config import AdaptorConfig, ModelConfig
+from ..model.build import AnyConfig
+from ..model.config import AdaptorConfig, ParaformerConfig, SenseVoiceConfig
 from .assemble import Value, check_values
 from .ctc_tokens import find_units
-from .layouts import Layout
+from .layouts import Layout, paraformer, sensevoice
+from .layouts.funasr_files import FRONT_END, encoder_settings
 from .quantize import Packed
 
 TOKENIZER = "Qwen3-0.6B"
 FILES = {"config.json", "model.safetensors", "am.mvn", "multilingual.tiktoken", TOKENIZER}
+FILES |= {sensevoice.PIECES, paraformer.TOKENS, paraformer.SPELLINGS}
 _SAFETENSORS_NAMES = {mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16", mx.uint32: "U32"}
 
 
@@ -40,15 +42,12 @@ def write_checkpoint(
     settings |= {"nanoasr_card": layout.card} if layout.card else {}
     settings |= {"nanoasr_source": layout.hub_id} if layout.hub_id else {}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / TOKENIZER).mkdir(exist_ok=True)
-    if layout.cmvn:
-        settings["frontend_conf"]["cmvn_file"] = "am.mvn"
+    if isinstance(layout.cmvn, Path):
+        settings["frontend_conf"] |= {"cmvn_file": "am.mvn"}
         shutil.copyfile(layout.cmvn, folder / "am.mvn")
-    if units := find_units(layout):
-        shutil.copyfile(units, folder / units.name)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (layout.tokenizer / name).is_file():
-            shutil.copyfile(layout.tokenizer / name, folder / TOKENIZER / name)
+    elif layout.cmvn is not None:
+        settings |= dict(zip(("cmvn_means", "cmvn_istd"), layout.cmvn.tolist(), strict=True))
+    _copy_tokenizer(layout, folder)
     (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     with (folder / "model.safetensors").open("wb") as file:
         file.write(header)
@@ -60,25 +59,34 @@ def write_checkpoint(
             on_progress(file.tell() / size)
 
 
-def config_settings(config: ModelConfig) -> dict:
+def _copy_tokenizer(layout: Layout, folder: Path) -> None:
+    if layout.family != "nano":
+        usual = (sensevoice.PIECES,) if layout.family == "sensevoice" else (paraformer.TOKENS, paraformer.SPELLINGS)
+        for path, name in zip(layout.files, usual, strict=False):
+            shutil.copyfile(path, folder / name)
+        return
+    (folder / TOKENIZER).mkdir(exist_ok=True)
+    if units := find_units(layout):
+        shutil.copyfile(units, folder / units.name)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (layout.tokenizer / name).is_file():
+            shutil.copyfile(layout.tokenizer / name, folder / TOKENIZER / name)
+
+
+def config_settings(config: AnyConfig) -> dict:
     """Return config.json's settings of a network, under FunASR's names."""
-    encoder, llm = asdict(config.encoder), asdict(config.llm)
-    for part in (encoder, llm):
-        del part["dropout"]
+    if isinstance(config, SenseVoiceConfig):
+        return sensevoice.settings(config)
+    if isinstance(config, ParaformerConfig):
+        return paraformer.settings(config)
+    llm = asdict(config.llm)
+    del llm["dropout"]
     settings = {
         "model_type": "fun_asr_nano",
-        "input_size": encoder.pop("input_size"),
+        "input_size": config.encoder.input_size,
         "qwen_tokenizer_path": TOKENIZER,
-        "frontend_conf": {
-            "fs": SAMPLE_RATE,
-            "window": "hamming",
-            "n_mels": MEL_BINS,
-            "frame_length": 25,
-            "frame_shift": 10,
-            "lfr_m": LFR_WINDOW,
-            "lfr_n": LFR_SHIFT,
-        },
-        "audio_encoder_conf": encoder | {"normalize_before": True, "sanm_shift": 0},
+        "frontend_conf": dict(FRONT_END),
+        "audio_encoder_conf": encoder_settings(config.encoder),
         "audio_adaptor_conf": _adaptor(config.adaptor) | {"use_low_frame_rate": config.audio_tokens == "low"},
         "text_config": llm | {"model_type": "qwen3", "hidden_act": "silu"},
     }

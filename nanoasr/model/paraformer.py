@@ -1,5 +1,7 @@
 """Paraformer: the SAN-M encoder, a CIF predictor, and a decoder that writes all tokens in one pass."""
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
@@ -46,9 +48,17 @@ class Paraformer(nn.Module):
         return alphas, firing, (shares @ encoded.astype(mx.float32)).astype(encoded.dtype)
 
     def decode(
-        self, encoded: mx.array, lengths: mx.array | None, acoustic: mx.array, counts: mx.array | None
+        self,
+        encoded: mx.array,
+        lengths: mx.array | None,
+        acoustic: mx.array,
+        counts: mx.array | None,
+        hotwords: Sequence[Sequence[int]] = (),
     ) -> mx.array:
-        """Token embeddings [B, N, D], `counts` [B] of them -> float32 log-probabilities [B, N, V]."""
+        """Token embeddings [B, N, D], `counts` [B] of them -> float32 log-probabilities [B, N, V].
+
+        `hotwords`, the token ids of each, mean something to `SeacoParaformer` only.
+        """
         hidden = self.decoder(acoustic, encoded, keep_mask(acoustic, counts), keep_mask(encoded, lengths))
         return log_softmax(self.decoder.output_layer(hidden))
 

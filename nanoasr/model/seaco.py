@@ -36,7 +36,7 @@ class SeacoParaformer(Paraformer):
         counts: mx.array | None,
         hotwords: Sequence[Sequence[int]] = (),
     ) -> mx.array:
-        """As `Paraformer.decode`; `hotwords` are token ids of each."""
+        """As `Paraformer.decode`, listening for the hotwords."""
         keep = keep_mask(acoustic, counts)
         hidden = self.decoder(acoustic, encoded, keep, keep_mask(encoded, lengths))
         logprobs = log_softmax(self.decoder.output_layer(hidden))
@@ -70,8 +70,3 @@ class SeacoParaformer(Paraformer):
         best = mx.argsort(-scores, axis=1)[:, :_MOST_ATTENDED]
         chosen = mx.concatenate([best, mx.full((len(best), 1), len(rows) - 1, best.dtype)], axis=1)
         return mx.take_along_axis(vectors, chosen[..., None], axis=1)
-
-
-def build_paraformer(config: ParaformerConfig) -> Paraformer:
-    """The class that the config asks for."""
-    return SeacoParaformer(config) if config.seaco else Paraformer(config)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from checkpoints import SMALL, write_checkpoint
+from places import PARITY
 
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.checkpoint.tokenizer import Tokenizer
@@ -140,13 +141,24 @@ KINDS: dict[str, tuple[str, str, Callable, Callable, int]] = {
     "config.json of transformers": ("transformers", "config.json", fuzz_json, load_all, 40),
     "config.yaml": ("official", "config.yaml", fuzz_yaml, load_all, 40),
     "tokenizer.json": ("mlx_audio_plus", "tokenizer.json", fuzz_json, load_tokenizer, 20),
+    "config.yaml of SenseVoice": ("sensevoice", "config.yaml", fuzz_yaml, load_all, 25),
+    "pt pickle of SenseVoice": ("sensevoice", "model.pt", fuzz_pickle, load_all, 20),
+    "SentencePiece model": ("sensevoice", "chn_jpn_yue_eng_ko_spectok.bpe.model", fuzz_bytes, load_all, 25),
+    "am.mvn": ("sensevoice", "am.mvn", fuzz_bytes, load_all, 10),
+    "config.yaml of Paraformer": ("paraformer_seaco", "config.yaml", fuzz_yaml, load_all, 30),
+    "pt pickle of Paraformer": ("paraformer_seaco", "model.pt", fuzz_pickle, load_all, 15),
+    "tokens.json": ("paraformer_seaco", "tokens.json", fuzz_json, load_all, 20),
+    "seg_dict": ("paraformer_seaco", "seg_dict", fuzz_bytes, load_all, 10),
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_whatever_is_changed_a_checkpoint_loads_or_is_refused(kind, tmp_path):
     layout, name, fuzz, load, usual = KINDS[kind]
-    folder = write_checkpoint(tmp_path / "c", layout, SMALL)
+    if (official := PARITY / "families" / layout).is_dir():
+        folder = shutil.copytree(official, tmp_path / "c")
+    else:
+        folder = write_checkpoint(tmp_path / "c", layout, SMALL)
     shutil.copy(folder / name, tmp_path / "good")
     load(folder)
     before, loaded, cases = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0, CASES or usual

@@ -261,13 +261,13 @@ def test_a_config_cannot_name_a_tokenizer_elsewhere(name, folder):
     ("layout", "missing", "said"),
     [
         ("official", "model.pt", r"model\.pt, found none"),
-        ("official", "config.yaml", "not a Fun-ASR-Nano checkpoint"),
+        ("official", "config.yaml", "not a Fun-ASR-Nano, SenseVoice or Paraformer checkpoint"),
         ("official", "Qwen3-0.6B/config.json", r"config\.json"),
         ("official", "Qwen3-0.6B/tokenizer.json", r"no tokenizer\.json"),
         ("mlx_audio", "model.safetensors", r"model\.safetensors, found none"),
         ("mlx_audio", "Qwen3-0.6B/tokenizer.json", r"no tokenizer\.json"),
         ("mlx_audio_plus", "tokenizer.json", r"no tokenizer\.json"),
-        ("transformers", "config.json", "not a Fun-ASR-Nano checkpoint"),
+        ("transformers", "config.json", "not a Fun-ASR-Nano, SenseVoice or Paraformer checkpoint"),
     ],
 )
 def test_a_missing_file_is_named(layout, missing, said, tmp_path):
@@ -389,10 +389,10 @@ def test_a_yaml_config_may_leave_out_what_funasr_has_defaults_for(official):
 
 
 def test_a_folder_with_something_else_is_told_from_a_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match="not a Fun-ASR-Nano checkpoint"):
+    with pytest.raises(CheckpointError, match="not a Fun-ASR-Nano, SenseVoice or Paraformer checkpoint"):
         read_layout(tmp_path)
     with pytest.raises(CheckpointError, match="no such folder"):
         read_layout(tmp_path / "gone")
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
-    with pytest.raises(CheckpointError, match="not a Fun-ASR-Nano checkpoint"):
+    with pytest.raises(CheckpointError, match="not a Fun-ASR-Nano, SenseVoice or Paraformer checkpoint"):
         read_layout(tmp_path)

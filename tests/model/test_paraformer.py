@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nanoasr.model.bicif import scale_and_integrate
+from nanoasr.model.build import build
 from nanoasr.model.cif import Predictor, fire
 from nanoasr.model.config import (
     DecoderConfig,
@@ -18,7 +19,6 @@ from nanoasr.model.config import (
     UpsampledConfig,
 )
 from nanoasr.model.lstm import LSTM
-from nanoasr.model.seaco import build_paraformer
 from nanoasr.model.sensevoice import SenseVoice, query_ids
 
 ENCODER = EncoderConfig(output_size=32, attention_heads=2, linear_units=48, num_blocks=2, tp_blocks=1)
@@ -137,7 +137,7 @@ def test_a_padded_batch_of_sensevoice_equals_its_rows_alone():
 @pytest.mark.parametrize("hotwords", [[], [[3, 4], [5], [6, 7, 8]], [[i % 20] for i in range(70)]])
 def test_a_padded_batch_of_paraformer_equals_its_rows_alone(hotwords):
     mx.random.seed(3)
-    model, lengths = build_paraformer(SMALL), [40, 25, 9]
+    model, lengths = build(SMALL), [40, 25, 9]
     model.eval()
     x, sizes = noisy_batch(lengths), mx.array(lengths)
     encoded = model.encode(x, sizes)

@@ -7,15 +7,14 @@ are another layout's. To support a further layout, write such a module and list 
 from pathlib import Path
 
 from ...errors import CheckpointError
-from ...model.config import ModelConfig
 from ..checks import check_relations, check_sizes
-from . import funasr, mlx_audio_plus, transformers
+from . import funasr, mlx_audio_plus, paraformer, sensevoice, transformers
 from .layout import Configs, Layout, read_configs
 from .transformers import official_name
 
 __all__ = ["Configs", "Layout", "official_name", "read_layout"]
 
-_LAYOUTS = (funasr, transformers, mlx_audio_plus)
+_LAYOUTS = (funasr, transformers, mlx_audio_plus, sensevoice, paraformer)
 
 
 def read_layout(folder: Path) -> Layout:
@@ -27,13 +26,12 @@ def read_layout(folder: Path) -> Layout:
         layout = next(filter(None, (module.recognize(folder, configs) for module in _LAYOUTS)), None)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"{folder}: its config is not laid out as that of a Fun-ASR-Nano ({reason})") from error
+        raise CheckpointError(f"{folder}: its config is not laid out as expected ({reason})") from error
     if layout is None:
         raise CheckpointError(
-            f"{folder}: not a Fun-ASR-Nano checkpoint. Expected config.yaml with model.pt (official), or config.json "
-            "with model.safetensors (transformers, mlx-audio, mlx-audio-plus)"
+            f"{folder}: not a Fun-ASR-Nano, SenseVoice or Paraformer checkpoint. Expected config.yaml with model.pt "
+            "(official), or config.json with model.safetensors (transformers, mlx-audio, mlx-audio-plus)"
         )
     check_sizes(layout.config, folder)
-    if isinstance(layout.config, ModelConfig):
-        check_relations(layout.config, folder)
+    check_relations(layout.config, folder)
     return layout

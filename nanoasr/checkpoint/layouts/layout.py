@@ -5,8 +5,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import CheckpointError, printable
-from ...model.config import LLMConfig, ModelConfig
+from ...model.build import AnyConfig, family
+from ...model.config import LLMConfig
 from ..folder import read_json, read_yaml
 from ..weights import Tensor, read_tensors
 
@@ -24,25 +27,35 @@ class Layout:
     """What a checkpoint folder holds, whatever its layout.
 
     Tensors have the official checkpoint's names, which both MLX layouts keep
-    (`audio_encoder.encoders.0.norm1.weight`); `rename` maps those of a layout with other names.
+    (`audio_encoder.encoders.0.norm1.weight`); `rename` maps those of a layout with other names, and `adapt` gives
+    tensors the shapes that MLX has.
     """
 
-    name: str  # "official", "transformers", "mlx-audio" or "mlx-audio-plus"
+    name: str  # "official", "transformers", "mlx-audio", "mlx-audio-plus" or "nanoasr"
     folder: Path
-    config: ModelConfig
-    tokenizer: Path  # the folder of tokenizer.json
-    cmvn: Path | None = None
+    config: AnyConfig
+    tokenizer: Path  # the folder of tokenizer.json, or the file of SentencePiece's or Paraformer's tokens
+    cmvn: Path | np.ndarray | None = None  # am.mvn, or its values
     languages: tuple[str, ...] | None = None  # prompt names that the config lists
     card: str | None = None  # one line to show wherever the checkpoint is shown
     hub_id: str | None = None  # the repository it was downloaded or converted from
     rename: Callable[[str], str] | None = None
+    adapt: Callable[[str, Tensor], Tensor] | None = None
+    files: tuple[Path, ...] = ()  # that the tokenizer is made of, where it is not a folder
+
+    @property
+    def family(self) -> str:
+        """The recognizer family: "nano", "sensevoice" or "paraformer"."""
+        return family(self.config)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor of the checkpoint under its official name; nothing is read yet."""
         found = read_tensors(self.folder, "*.pt" if self.name == "official" else "*.safetensors")
         if self.rename:
             found = {self.rename(name): tensor for name, tensor in found.items()}
-        if self.config.llm.tie_word_embeddings:
+        if self.adapt:
+            found = {name: self.adapt(name, tensor) for name, tensor in found.items()}
+        if self.family == "nano" and self.config.llm.tie_word_embeddings:
             found.pop("llm.lm_head.weight", None)  # a copy of the embeddings
         return found
 

@@ -5,11 +5,13 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import types
 from pathlib import Path
 
 import pytest
 import yaml
+from serve.serving import Process
 from ui.running import App
 
 from nanoasr import cli
@@ -23,7 +25,7 @@ PAGES = [
     *sorted(page for top in ("assets", "nanoasr", "tests") for page in ROOT.glob(f"{top}/**/*.md")),
 ]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SERVED_AT = "http://127.0.0.1:7860"
+SERVED_AT, API_AT = "http://127.0.0.1:7860", "http://127.0.0.1:8000"
 
 
 def blocks(*kinds: str) -> list[str]:
@@ -78,10 +80,20 @@ def app(tmp_path_factory):
     app.close()
 
 
+@pytest.fixture(scope="module")
+def api():
+    """`nanoasr serve`, running."""
+    server = Process()
+    yield f"http://127.0.0.1:{server.port}"
+    server.stop()
+
+
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1].strip()[:50])
 def test_python_in_the_readme_runs(code, clone, request):
     if SERVED_AT in code:
         code = code.replace(SERVED_AT, request.getfixturevalue("app").url)
+    if API_AT in code:
+        code = code.replace(API_AT, request.getfixturevalue("api"))
     exec(compile(code, "README.md", "exec"), types.ModuleType("readme").__dict__)
 
 
@@ -91,6 +103,12 @@ def test_a_command_in_the_readme_works(command, clone, request, capsys):
         assert all((ROOT / name).is_file() for flag, name in itertools.pairwise(command) if flag == "-r")
     elif command == ["python", "app.py"]:
         assert request.getfixturevalue("app").process.poll() is None
+    elif command[0] == "curl":
+        line = [part.replace(API_AT, request.getfixturevalue("api")) for part in command]
+        said = subprocess.run([*line, "-s", "--fail-with-body"], capture_output=True, text=True, check=True).stdout
+        assert said.count('"text": "') + said.count('"text":"') > 0
+    elif command == ["python", "-m", "nanoasr", "serve"]:
+        assert request.getfixturevalue("api")
     elif command[:3] == ["python", "-m", "nanoasr"]:
         if command[3] == "train":
             shorten_training(clone, command[4])

@@ -25,6 +25,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add("--auth", type=_credentials, metavar="USER:PASSWORD", help="require this login")
     add("--allow-host", action="append", dest="allow_hosts", default=[], metavar="NAME",
         help="a name under which a proxy serves the page, such as asr.example.org; may be repeated")  # fmt: skip
+    add("--api", action="store_true", help="also serve the OpenAI audio API, at /v1, with the model of the page")
     add("--max-minutes", type=positive, default=60, metavar="M", help="longest recording (default 60)")
     add("--max-upload-mb", type=positive, default=200, metavar="MB", help="largest file (default 200)")
 
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         serve(
             args.model, args.quantize, host=args.host, port=args.port, share=args.share, auth=args.auth,
             allow_hosts=args.allow_hosts, max_minutes=args.max_minutes, max_upload_mb=args.max_upload_mb,
+            api=args.api,
         )  # fmt: skip
     except OSError as error:
         address = f"{args.host}:{args.port}"

@@ -17,15 +17,19 @@ def serve(
     allow_hosts: Sequence[str] = (),
     max_minutes: float = 60,
     max_upload_mb: float = 200,
+    api: bool = False,
 ) -> None:
     """Serve the browser app until SIGINT or SIGTERM; an OSError means that it could not listen on host and port.
 
     allow_hosts names the hosts under which a proxy serves the page, for example asr.example.org.
     """
+    from .api import make_api
     from .log import escape_controls
     from .models import Access, SharedModel
 
     shared = SharedModel()
+    limits = {"max_minutes": max_minutes, "max_upload_mb": max_upload_mb}
+    beside = make_api(shared, needs_key=auth is not None, **limits) if api else None
     shared.load_in_background(model, quantize, lambda problem: print(escape_controls(problem), file=sys.stderr))
     from .page import build_page  # importing Gradio takes seconds: the model loads meanwhile
     from .server import run
@@ -41,6 +45,7 @@ def serve(
             max_upload_mb=max_upload_mb,
             hosts=hosts,
             on_start=lambda: warm_up(shared),
+            api=beside,
             server_name=host,
             server_port=port,
             share=share,

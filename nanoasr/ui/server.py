@@ -16,7 +16,10 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # summe
 import gradio as gr
 import safehttpx  # what Gradio fetches with
 from gradio.routes import App, ORJSONResponse
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
+from ..serve import beside
 from . import log, style
 from .safety import Limits, Safety
 from .storage import Storage
@@ -32,11 +35,13 @@ def run(
     max_upload_mb: float,
     hosts: list[str] | None,
     on_start: Callable[[], object] = lambda: None,
+    api: Starlette | None = None,
     **options: object,
 ) -> None:
     """Build the page and serve it until SIGINT or SIGTERM. `options` are those of Gradio's `launch`.
 
     hosts   names under which browsers may address the server; None accepts all
+    api     served beside the page, at its own paths
     build   called once the folder for uploads exists, which Gradio's components look up when they are made
     """
     limit = int(max_upload_mb * 2**20)
@@ -46,7 +51,7 @@ def run(
         os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
         refuse_web_addresses()
         page = build()
-        app = GuardedApp(hosts, Limits(upload=4 * limit + 2**20), storage.room)
+        app = GuardedApp(hosts, Limits(upload=4 * limit + 2**20), storage.room, api)
         page.launch(
             _app=app,
             prevent_thread_lock=True,
@@ -62,6 +67,8 @@ def run(
         threading.Thread(target=_warm_up, args=(on_start,), name="nanoasr-warm-up", daemon=True).start()
         page.block_thread()
     finally:
+        if api:
+            api.state.service.close()
         storage.close()
 
 
@@ -74,13 +81,14 @@ def _warm_up(work: Callable[[], object]) -> None:
 class GuardedApp(App):
     """Gradio's application with the safety middleware around all of its own."""
 
-    def __init__(self, hosts: list[str] | None, limits: Limits, room: Callable[[], int]):
+    def __init__(self, hosts: list[str] | None, limits: Limits, room: Callable[[], int], api: Starlette | None = None):
         super().__init__(default_response_class=ORJSONResponse)
+        self._api = api
         self._safety = {"hosts": hosts, "limits": limits, "room": room}
 
-    def build_middleware_stack(self) -> Safety:
+    def build_middleware_stack(self) -> ASGIApp:
         """Wrap the middleware that Gradio adds."""
-        return Safety(
+        page = Safety(
             super().build_middleware_stack(),
             authorized=self._is_logged_in,
             posts=_POSTS,
@@ -88,6 +96,7 @@ class GuardedApp(App):
             login="/login",
             **self._safety,
         )
+        return beside(page, self._api) if self._api else page
 
     def _is_logged_in(self, headers: dict[str, str]) -> bool:
         if self.auth is None:

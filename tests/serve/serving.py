@@ -4,6 +4,9 @@ import asyncio
 import base64
 import http.client
 import json
+import re
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -11,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 import websockets
+from commands import COMMAND as NANOASR
+from commands import ENVIRONMENT
 from places import HERE
 
 from nanoasr.audio import load_audio
@@ -40,6 +45,25 @@ class Served:
         self.server.should_exit = True
         self.thread.join(15)
         assert not self.thread.is_alive()
+
+
+class Process:
+    """A server process."""
+
+    def __init__(self, *flags: str, **environment: str):
+        command = [*NANOASR, "serve", "--port", "0", *flags]
+        self.process = subprocess.Popen(
+            command, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.line = self.process.stdout.readline()
+        self.port = int(re.search(r":(\d+)/v1$", self.line.strip())[1])
+
+    def stop(self) -> tuple[int, float, str]:
+        """SIGTERM -> exit status, seconds, what was logged."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        _, log = self.process.communicate(timeout=30)
+        return self.process.returncode, time.monotonic() - began, log
 
 
 def multipart(fields: dict[str, object], file: bytes | None = None, name: str = "a.wav") -> tuple[bytes, str]:

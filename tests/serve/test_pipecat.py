@@ -1,9 +1,11 @@
 """Pipecat's speech-to-text services with `base_url` set to this server; skipped without `pipecat-ai[openai]`."""
 
 import asyncio
+import re
 import time
 
 import pytest
+from places import HERE
 from serve.serving import NUMBER, speech_bytes
 
 pipecat = pytest.importorskip("pipecat")
@@ -88,3 +90,11 @@ def test_the_realtime_service_hears_a_turn_while_it_is_spoken(served, text, serv
     )
     commit = [] if server_vad else [VADUserStartedSpeakingFrame(), VADUserStoppedSpeakingFrame()]
     assert heard(service, [SleepFrame(1), *frames(NUMBER, 1.5), SleepFrame(1), *commit]) == ([text], text)
+
+
+def test_the_service_of_the_readme_can_be_made(served):
+    readme = (HERE.parent / "README.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"^```py\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert isinstance(names["stt"], OpenAIRealtimeSTTService)

@@ -3,9 +3,7 @@
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
 import threading
 import time
 import urllib.request
@@ -13,31 +11,11 @@ import urllib.request
 import numpy as np
 import pytest
 import soundfile
-from commands import COMMAND as NANOASR
-from commands import ENVIRONMENT, MODEL, run
-from serve.serving import COMMAND, NUMBER, post
+from commands import MODEL, run
+from serve.serving import COMMAND, NUMBER, Process, post
 
 from nanoasr.audio import load_audio
 from nanoasr.cli.serve import named_model
-
-
-class Process:
-    """A server process."""
-
-    def __init__(self, *flags: str, **environment: str):
-        command = [*NANOASR, "serve", "--port", "0", *flags]
-        self.process = subprocess.Popen(
-            command, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.line = self.process.stdout.readline()
-        self.port = int(re.search(r":(\d+)/v1$", self.line.strip())[1])
-
-    def stop(self) -> tuple[int, float, str]:
-        """SIGTERM -> exit status, seconds, what was logged."""
-        began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=30)
-        return self.process.returncode, time.monotonic() - began, log
 
 
 def test_it_serves_until_sigterm_and_finishes_what_runs(texts):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import BinaryIO
 
 import numpy as np
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -39,8 +40,9 @@ async def read_form(request: Request, max_bytes: int) -> FormData:
     )
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise APIError(400, f"The multipart form cannot be read: {error.message}", code="invalid_body") from error
+    except (MultiPartException, FormParserError) as error:  # Starlette 1.0 passes the second one on
+        reason = getattr(error, "message", "Invalid multipart data.")
+        raise APIError(400, f"The multipart form cannot be read: {reason}", code="invalid_body") from error
     file = form.get("file")
     if isinstance(file, UploadFile) and (file.size or 0) > max_bytes:
         await form.close()

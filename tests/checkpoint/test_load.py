@@ -16,13 +16,15 @@ from mlx.utils import tree_flatten
 from places import HERE, PARITY
 
 import nanoasr
+from nanoasr import backend
 from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.errors import CheckpointError, OptionError
 from nanoasr.model.config import EncoderConfig, LLMConfig
 
 
 def parameters(folder: Path, **options) -> dict[str, np.ndarray]:
-    return {name: np.array(x) for name, x in tree_flatten(load_checkpoint(folder, **options).model.parameters())}
+    model = load_checkpoint(folder, **{"dtype": "float32"} | options).model
+    return {name: np.array(x) for name, x in tree_flatten(model.parameters())}
 
 
 @pytest.fixture(params=["official", "mlx_audio"])
@@ -215,3 +217,29 @@ def test_languages_follow_the_repository_that_a_config_names(tmp_path):
         assert len(nanoasr.load(folder).languages) == count
     converted = nanoasr.convert(folder, tmp_path / "converted")
     assert json.loads((converted / "config.json").read_text())["nanoasr_source"] == source
+
+
+GROWTH_OF_LOADING = """
+import sys
+from pathlib import Path
+import nanoasr
+from nanoasr import backend
+from nanoasr.checkpoint.load import load_checkpoint
+
+def size():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+sizes = []
+for _ in range(16):
+    backend.run(lambda: load_checkpoint() and None)
+    backend.give_back_memory()
+    sizes.append(size())
+print(min(sizes[-4:]) - min(sizes[2:6]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not backend.on_cpu, reason="counts this process's memory in /proc")
+def test_loading_again_and_again_takes_no_more_memory():
+    command = [sys.executable, "-c", GROWTH_OF_LOADING]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 3e6  # it was 0.75 MB for each of ten

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from .checkpoint.quantize import Quantization
     from .decode.sampling import Sampling
     from .errors import NanoASRError
+    from .families.base import Inspection
     from .introspection.attention import TextAttention
     from .live.session import LiveOptions, LiveSession, Update
-    from .recognizer import Inspection, Recognizer, load
+    from .recognizer import Recognizer, load
     from .results import Segment, Timings, Token, Transcript, Word
 
 __version__ = "0.2.0"
@@ -46,7 +47,7 @@ __all__ = [
 _HOME = {
     "load": "recognizer",
     "Recognizer": "recognizer",
-    "Inspection": "recognizer",
+    "Inspection": "families.base",
     "TextAttention": "introspection.attention",
     "Sampling": "decode.sampling",
     "Quantization": "checkpoint.quantize",

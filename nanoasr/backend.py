@@ -212,8 +212,13 @@ def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Re
     return future
 
 
+def on_worker_thread() -> bool:
+    """True on the thread that MLX work runs on."""
+    return threading.current_thread() is _worker.thread
+
+
 def run(work: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Run `work(*args, **kwargs)` on the worker thread and return its result or raise its error."""
-    if threading.current_thread() is _worker.thread:
+    if on_worker_thread():
         return work(*args, **kwargs)
     return submit(work, *args, **kwargs).result()

@@ -1,10 +1,9 @@
-"""The whole pipeline: a recording in any form -> a Transcript."""
+"""Load a checkpoint and transcribe: the public face of the package."""
 
 import os
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 
@@ -12,24 +11,25 @@ import mlx.core as mx
 import numpy as np
 
 from . import backend
-from .audio.features import FEATURE_SIZE, features, filterbank
-from .audio.files import SAMPLE_RATE, Audio, load_audio
+from .audio.features import FEATURE_SIZE
+from .audio.files import SAMPLE_RATE, load_audio
 from .audio.reader import read_ahead
 from .audio.vad import VadOptions
-from .checkpoint.ctc_tokens import load_ctc_tokens
 from .checkpoint.load import Checkpoint, load_checkpoint
 from .checkpoint.quantize import Quantization
-from .decode.generate import Request, generate
-from .decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_prompt, clean_hotwords, find_language
+from .decode.prompt import Language, clean_hotwords, find_language
 from .decode.sampling import Sampling
-from .decode.text import TextStream
 from .errors import NanoASRError, OptionError
+from .families import make_family
+from .families.base import DecodeOptions, Inspection
 from .introspection.attention import TextAttention, encoder_attention, text_attention
 from .introspection.info import Info, describe
-from .live.session import LiveOptions, LiveSession, Update
+from .live.events import LiveOptions, Update
+from .live.session import LiveSession
 from .model.config import AudioTokens
-from .pipeline import Listeners, Wish, transcripts
+from .pipeline import Callbacks, new_seed, transcripts
 from .results.transcript import Segment, Token, Transcript
+from .scheduler import MOST_ROWS, Scheduler
 
 GREEDY = Sampling()
 _INSPECTED_SECONDS = 30.0
@@ -52,45 +52,33 @@ def load(
     quantize      None, "llm-8bit", "llm-4bit", "all-8bit", "all-4bit" or a Quantization
     dtype         "bfloat16" (default on a GPU) or "float32"; a CPU always computes in float32
     audio_tokens  "low" or "full" instead of the checkpoint's own setting
-    on_progress   called with the share of the weights that is read, from 0 to 1
+    on_progress   called with the fraction of the weights that is loaded, from 0 to 1
     """
     return Recognizer(backend.run(load_checkpoint, source, quantize, dtype, audio_tokens, on_progress))
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """One recording at every stage; arrays are evaluated and may be used on any thread."""
-
-    samples: mx.array  # [N]
-    filterbank: mx.array  # [T, 80]
-    features: mx.array  # [T', 560]
-    encoded: mx.array  # [T', D]
-    adapted: mx.array  # [T'', L]
-    audio_tokens: mx.array  # [A, L]: the first of `adapted`, or all
-    ctc_logprobs: mx.array | None  # [T', V]
-    prefix_ids: mx.array  # the prompt before the audio
-    suffix_ids: mx.array  # and after it
-    first_logits: mx.array  # [V]: scores of the first token to be written
-
-
 class Recognizer:
-    """A loaded checkpoint that turns speech into text. Any thread may call it; make one with `nanoasr.load`."""
+    """A loaded checkpoint that turns speech into text. Any thread may call it; make one with `nanoasr.load`.
+
+    Concurrent calls share the model fairly: their segments are decoded together.
+    """
 
     sample_rate = SAMPLE_RATE
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
-        has_ctc = checkpoint.model.config.ctc is not None
-        self.ctc_tokens = load_ctc_tokens(checkpoint.layout, checkpoint.tokenizer) if has_ctc else None
+        self.model_family = make_family(checkpoint)
+        self.scheduler = Scheduler(self.model_family)
+
+    @property
+    def family(self) -> str:
+        """The kind of recognizer: "nano", "sensevoice" or "paraformer"."""
+        return self.model_family.name
 
     @property
     def languages(self) -> tuple[Language, ...]:
-        """The languages that can be asked for."""
-        layout = self.checkpoint.layout
-        if layout.languages:
-            return tuple(language for language in LANGUAGES if language.prompt in layout.languages)
-        # Fun-ASR-Nano and -MLT-Nano have the same config: only the repository tells them apart.
-        return NANO_LANGUAGES if "fun-asr-nano" in (layout.hub_id or "").lower() else LANGUAGES
+        """The languages that `language` may name."""
+        return self.model_family.languages
 
     def transcribe(
         self,
@@ -103,6 +91,7 @@ class Recognizer:
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
         alternatives: bool = False,
+        draft: str | None = "auto",
         vad: VadOptions | bool = True,
         batch_size: int | None = None,
         max_seconds: float | None = None,
@@ -113,30 +102,32 @@ class Recognizer:
     ) -> Transcript:
         """Transcribe one recording: a file of any kind, bytes, a file object, or an array.
 
-        sample_rate   of an array (16,000 unless said otherwise)
-        language      a code ("en") or name, None to let the model tell; `languages` lists them
+        sample_rate   of an array (16,000 by default)
+        language      a code ("en") or name, None to detect it; `languages` lists them
         hotwords      words to listen for
-        itn           numbers and dates in figures (if the checkpoint was trained so)
+        itn           write numbers and dates in figures (if the checkpoint was trained so)
         sampling      how tokens are chosen; greedy by default
-        timestamps    times for tokens and words, where the checkpoint has a CTC branch
+        timestamps    align tokens and words with the audio, where the checkpoint can
         alternatives  also keep the five likeliest tokens at every step
-        vad           cut at pauses, and skip what is not speech; False cuts at quiet places only
+        draft         "auto" checks drafts of the text where that is faster, None decodes one token a pass; greedy
+                      text is the same
+        vad           split at pauses and skip what is not speech; False splits at quiet places only
         batch_size    segments decoded together; 1 where `on_token` is given, as text then comes in order
-        max_seconds   refuse recordings that are longer
-        on_token      called with each new piece of text; on_segment with each finished Segment; on_progress with
-                      the seconds of audio done; all on other threads. `cancelled` is asked now and then: True
-                      ends with what there is so far
+        max_seconds   refuse longer recordings
+        on_token      called on the worker thread with each new piece of text; `cancelled` is polled there too: True
+                      ends with the text so far. `on_segment` gets each finished Segment and `on_progress` the
+                      seconds of audio done, on the calling thread
 
         A recording no longer than one segment (15 s) is decoded whole and untrimmed. Silence and noise give empty
         text without being decoded.
         """
-        wish = self._wish(language, hotwords, itn, sampling, timestamps, alternatives)
+        options = self._options(language, hotwords, itn, sampling, timestamps, alternatives, draft)
         default = 1 if backend.on_cpu else 8
         size = _batch_size(1 if on_token else default if batch_size is None else batch_size)
         start = time.perf_counter()
         recordings = read_ahead([audio], sample_rate, _vad_options(vad), max_seconds, workers=1)
-        listeners = Listeners(on_token, on_segment, on_progress, cancelled)
-        result = next(transcripts(self.checkpoint, wish, recordings, size, size, listeners))
+        callbacks = Callbacks(on_token, on_segment, on_progress, cancelled)
+        result = next(transcripts(self.scheduler, options, recordings, size, callbacks))
         if isinstance(result, NanoASRError):
             raise result
         return replace(result, timings=replace(result.timings, total=time.perf_counter() - start))
@@ -145,27 +136,27 @@ class Recognizer:
         self,
         sources: Iterable,
         *,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         sample_rate: int | None = None,
         language: str | None = None,
         hotwords: Sequence[str] | None = None,
         itn: bool = True,
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
+        draft: str | None = "auto",
         vad: VadOptions | bool = True,
         max_seconds: float | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> "Iterator[Transcript | NanoASRError]":
         """Transcribe many recordings, segments of all of them decoded together; results come in order.
 
-        A recording that cannot be used gives its error in its place and never stops the rest. Arguments are
-        those of `transcribe`; what it takes as a recording is here a batch of one.
+        A recording that cannot be used yields its error in its place and never stops the rest. `batch_size` is chosen
+        by device if None; the other arguments are those of `transcribe`.
         """
-        sources, batch_size = _recordings(sources), _batch_size(batch_size)
-        wish = self._wish(language, hotwords, itn, sampling, timestamps)
+        sources, size = _recordings(sources), MOST_ROWS if batch_size is None else _batch_size(batch_size)
+        options = self._options(language, hotwords, itn, sampling, timestamps, draft=draft)
         recordings = read_ahead(sources, sample_rate, _vad_options(vad), max_seconds)
-        listeners = Listeners(on_progress=on_progress)
-        return transcripts(self.checkpoint, wish, recordings, batch_size, 4 * batch_size, listeners)
+        return transcripts(self.scheduler, options, recordings, size, Callbacks(on_progress=on_progress))
 
     def stream(
         self,
@@ -179,15 +170,16 @@ class Recognizer:
         sample_rate: int = SAMPLE_RATE,
         on_update: Callable[[Update], None] | None = None,
     ) -> LiveSession:
-        """Listen live: `push` samples (mono, at `sample_rate`) into the session that comes back.
+        """Transcribe live: `push` samples (mono, at `sample_rate`) into the session that this returns.
 
-        options    how often to guess, when to commit, where segments end; a microphone wants
+        options    how often to decode, when to commit, where segments end; for a microphone use
                    `LiveOptions(realtime=True)`
         on_update  called with every update; `push` returns the last of those that its samples brought
         The other arguments are those of `transcribe`. Several sessions may share a recognizer.
         """
-        wish = self._wish(language, hotwords, itn, sampling, timestamps)
-        return LiveSession(self.checkpoint, wish, LiveOptions() if options is None else options, sample_rate, on_update)
+        decoding = self._options(language, hotwords, itn, sampling, timestamps)
+        live = LiveOptions() if options is None else options
+        return LiveSession(self.scheduler, decoding, live, sample_rate, on_update)
 
     def inspect(
         self,
@@ -198,41 +190,27 @@ class Recognizer:
         hotwords: Sequence[str] | None = None,
         itn: bool = True,
     ) -> Inspection:
-        """One segment of at most 30 s at every stage of the network, for looking inside."""
+        """Return every stage of the network for one segment of at most 30 s."""
         recording = load_audio(audio, sample_rate, max_seconds=_INSPECTED_SECONDS)
-        prompt = self._prompt(language, hotwords, itn)
-        return backend.run(self._inspect, recording, prompt)
-
-    def _inspect(self, recording: Audio, prompt: Prompt) -> Inspection:
-        model, samples = self.checkpoint.model, mx.array(recording.samples)
-        bank = filterbank(samples)
-        x = features(samples, cmvn=self.checkpoint.cmvn)
-        encoded = model.encode(x[None])
-        adapted = model.adapt(encoded)[0]
-        audio_tokens = adapted[: model.audio_token_count(x.shape[0])]
-        prefix, suffix = mx.array(prompt.prefix), mx.array(prompt.suffix)
-        embedded = mx.concatenate([model.llm.embed(prefix), audio_tokens, model.llm.embed(suffix)])
-        logits = model.llm.logits(model.llm(embedded[None])[:, -1])[0]
-        ctc = model.ctc_logprobs(encoded)[0] if model.config.ctc else None
-        found = Inspection(samples, bank, x, encoded[0], adapted, audio_tokens, ctc, prefix, suffix, logits)
-        mx.eval([value for value in vars(found).values() if value is not None])
-        return found
+        options = self._options(language, hotwords, itn)
+        return backend.run(self.model_family.inspect, recording.samples, options)
 
     @property
     def encoder_layers(self) -> int:
-        """How many layers `attention` can be asked for."""
+        """How many layers `attention` has."""
         config = self.checkpoint.model.config.encoder
         return config.num_blocks + config.tp_blocks
 
     @property
     def text_layers(self) -> int:
-        """How many layers `text_attention` can be asked for."""
+        """How many layers `text_attention` has."""
+        self._require_nano("text_layers")
         return self.checkpoint.model.config.llm.num_hidden_layers
 
     def attention(self, audio: "Inspection | str | Path | bytes | np.ndarray | object", layer: int = -1) -> mx.array:
-        """Where each frame looks in one layer of the encoder: [heads, T', T'], each row sums to 1.
+        """Return the attention weights of one encoder layer: [heads, T', T'], each row sums to 1.
 
-        audio   what `inspect` takes or, quicker for many layers, what it gave
+        audio   what `inspect` takes or, quicker for many layers, what it returned
         layer   0 is the first, -1 the last
         """
         x = audio if isinstance(audio, Inspection) else self.inspect(audio)
@@ -244,65 +222,62 @@ class Recognizer:
         layer: int = -1,
         tokens: Sequence[Token] | None = None,
     ) -> TextAttention:
-        """Where the language model looks in one of its layers as it chooses each token.
+        """Return the attention weights of one layer of the language model as it chooses each token.
 
         audio, layer   as for `attention`
-        tokens         of a transcript, to be looked at as if the model chose them; None for its own greedy ones
+        tokens         of a transcript, treated as if the model had chosen them; None for its own greedy ones
         """
+        self._require_nano("text_attention")
         x = audio if isinstance(audio, Inspection) else self.inspect(audio)
         return backend.run(text_attention, self.checkpoint, x, layer, tokens)
 
     def transcribe_features(
         self, features: "mx.array | np.ndarray", *, language: str | None = None, sampling: Sampling = GREEDY
     ) -> str:
-        """The text for features [T', 560] of one segment: those of `inspect`, or others, altered or made elsewhere."""
+        """Return the text for LFR features [T', 560] of one segment, such as those of `inspect`, altered or not."""
+        self._require_nano("transcribe_features")
         if features.ndim != 2 or features.shape[1] != FEATURE_SIZE or not 0 < features.shape[0] <= _MOST_FEATURES:
             raise OptionError(
                 f"features of shape {[*features.shape]}: give [frames, {FEATURE_SIZE}], 1 to {_MOST_FEATURES} frames"
             )
-        wish = self._wish(language, None, True, sampling, timestamps=False)
+        options = self._options(language, sampling=sampling, timestamps=False)
         given = features.astype(mx.float32) if isinstance(features, mx.array) else features
-        return backend.run(self._read_features, np.array(given, np.float32), wish)  # evaluated on the caller's thread
-
-    def _read_features(self, features: np.ndarray, wish: Wish) -> str:
-        model, tokenizer = self.checkpoint.model, self.checkpoint.tokenizer
-        adapted = model.adapt(model.encode(mx.array(features)[None]))[0]
-        before, after = (model.llm.embed(mx.array(ids)) for ids in (wish.prompt.prefix, wish.prompt.suffix))
-        x = mx.concatenate([before, adapted[: model.audio_token_count(features.shape[0])], after])
-        seed = random.getrandbits(48) if wish.sampling.seed is None else wish.sampling.seed
-        [(_, generated)] = generate(model, [Request(x, seed)], wish.sampling, tokenizer.end_ids)
-        stream = TextStream(tokenizer)
-        for token_id in generated.ids:
-            stream.token_text(token_id)
-        return stream.text
+        x = np.array(given, np.float32)  # evaluated on the caller's thread
+        return backend.run(self.model_family.decode_features, x, options, new_seed(sampling))
 
     def info(self) -> Info:
-        """What is loaded and what it runs on; print it."""
-        codes = tuple(language.code for language in self.languages)
-        return describe(self.checkpoint, codes, self.ctc_tokens is not None)
+        """Describe what is loaded and what it runs on; print it."""
+        return describe(self.model_family)
 
-    def _prompt(self, language: str | None, hotwords: Sequence[str] | None, itn: bool) -> Prompt:
-        found = find_language(language, self.languages)
-        return build_prompt(self.checkpoint.tokenizer, found, clean_hotwords(hotwords), itn)
+    def _require_nano(self, what: str) -> None:
+        if self.family != "nano":
+            raise OptionError(
+                f"{what}: a {self.family} checkpoint has no language model; load a Fun-ASR-Nano checkpoint"
+            )
 
-    def _wish(
+    def _options(
         self,
-        language: str | None,
-        hotwords: Sequence[str] | None,
-        itn: bool,
-        sampling: Sampling,
-        timestamps: bool,
+        language: str | None = None,
+        hotwords: Sequence[str] | None = None,
+        itn: bool = True,
+        sampling: Sampling = GREEDY,
+        timestamps: bool = True,
         alternatives: bool = False,
-    ) -> Wish:
+        draft: str | None = "auto",
+    ) -> DecodeOptions:
         if not isinstance(sampling, Sampling):
             raise OptionError(f"sampling={sampling!r:.80}: give a Sampling(…)")
+        if draft not in ("auto", "ctc", None):
+            raise OptionError(f'draft={draft!r:.80}: use "auto", "ctc" or None')
         found = find_language(language, self.languages)
-        return Wish(
-            prompt=self._prompt(language, hotwords, itn),
+        return DecodeOptions(
             language=found.code if found else None,
+            hotwords=clean_hotwords(hotwords),
+            itn=itn,
             sampling=sampling,
-            ctc_tokens=self.ctc_tokens if timestamps else None,
+            timestamps=timestamps,
             alternatives=alternatives,
+            drafts=draft is not None,
         )
 
 

@@ -12,11 +12,10 @@ import numpy as np
 
 from .. import backend
 from ..audio.files import SAMPLE_RATE
-from ..decode.prompt import build_prompt
 from ..decode.sampling import Sampling
 from ..errors import OptionError
-from ..live.hypotheses import Guesser, Hypothesis, OpenSegment
-from ..pipeline import Wish
+from ..families.base import DecodedSegment, DecodeOptions
+from ..live.hypotheses import IncrementalDecoder, OpenSegment
 from ..recognizer import Recognizer
 from .report import Contest, Report, Row
 from .stages import Plan, Subject, Work, made_up_speech, make_report, prepare, take_turns
@@ -64,36 +63,37 @@ def _memory(work: Work) -> int:
 
 
 class _Update:
-    """One update of an open segment, as often as wished."""
+    """One update of an open segment, as often as wanted."""
 
     def __init__(self, asr: Recognizer, samples: np.ndarray, tokens: int):
-        self._wish = Wish(build_prompt(asr.checkpoint.tokenizer), None, Sampling(max_tokens=tokens), asr.ctc_tokens)
-        self._checkpoint, self._samples = asr.checkpoint, samples
+        self._options = DecodeOptions(sampling=Sampling(max_tokens=tokens))
+        self._asr, self._samples = asr, samples
         self._known = samples[: len(samples) - round(MORE * SAMPLE_RATE)]
-        right = backend.run(self._guess, self._heard()).made.ids
-        self._draft = right[:-_WRONG] + [(i + 1) % asr.checkpoint.model.config.llm.vocab_size for i in right[-_WRONG:]]
-        self.steps = backend.run(self._guess, self._heard(self._draft)).made.steps
+        right = [token.id for token in self._decode(self._open_segment()).segment.tokens]
+        vocabulary = asr.checkpoint.model.config.llm.vocab_size
+        self._draft = right[:-_WRONG] + [(i + 1) % vocabulary for i in right[-_WRONG:]]
+        self.steps = self._decode(self._open_segment(self._draft)).timings.steps
 
     def drafted(self) -> float:
-        """With the hypothesis that there was, and the frames."""
+        """Given the last hypothesis and the frames."""
         return self._timed(self._draft)
 
     def anew(self) -> float:
-        """With the frames alone."""
+        """Given the frames alone."""
         return self._timed(())
 
     def _timed(self, draft: Sequence[int]) -> float:
-        segment = self._heard(draft)
+        segment = self._open_segment(draft)
         start = time.perf_counter()
-        backend.run(self._guess, segment)
+        self._decode(segment)
         return time.perf_counter() - start
 
-    def _heard(self, draft: Sequence[int] = ()) -> OpenSegment:
+    def _open_segment(self, draft: Sequence[int] = ()) -> OpenSegment:
         segment = OpenSegment(0, 1)
-        backend.run(segment.hear, self._known)
+        backend.run(segment.extend_filterbank, self._known)
         segment.ids = list(draft)
         return segment
 
-    def _guess(self, segment: OpenSegment) -> Hypothesis:
-        guesser = Guesser(self._checkpoint, self._wish, lambda: False)  # a new one: it knows nothing of the last time
-        return guesser.guess(segment, self._samples, 0)
+    def _decode(self, segment: OpenSegment) -> DecodedSegment:
+        decoder = IncrementalDecoder(self._asr.scheduler, self._options, lambda: False)  # remembers nothing
+        return decoder.decode_open(segment, self._samples, 0)

@@ -22,8 +22,9 @@ from ..audio.vad import VadOptions, find_segments
 from ..checkpoint.layouts import Layout
 from ..checkpoint.load import DTYPES, Checkpoint, check_dtype, load_checkpoint
 from ..checkpoint.quantize import Quantization, parse_quantization
-from ..decode.generate import Request, generate
+from ..decode.generate import generate
 from ..decode.prompt import build_prompt
+from ..decode.request import Request
 from ..decode.sampling import Sampling
 from ..errors import NanoASRError, OptionError
 from ..model.config import ModelConfig
@@ -182,7 +183,8 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, tokens: int) -
     x, heard, encoded, embedded = backend.run(inputs)
 
     def step() -> float:
-        results = [result for _, result in generate(model, map(Request, embedded), sampling, None, batch)]
+        requests = [Request(row, sampling) for row in embedded]
+        results = [result for _, result in generate(model, requests, None, batch)]
         return sum(result.decode_seconds for result in results) / max(1, results[0].steps)
 
     def transcription() -> float:

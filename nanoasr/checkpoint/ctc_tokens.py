@@ -5,7 +5,6 @@ import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Regex, pre_tokenizers
 
 from ..errors import CheckpointError
@@ -59,12 +58,6 @@ class CTCTokens:
         if self._tokenizer:
             return self._tokenizer.decode(ids)
         return b"".join(self._units[i] for i in ids if i < len(self._units)).decode(errors="ignore")
-
-    def greedy_ids(self, logprobs: np.ndarray, blank: int) -> list[int]:
-        """Return the likeliest unit of every frame [T, V], without repeats and blanks."""
-        best = logprobs.argmax(axis=-1)
-        kept = best[np.concatenate([[True], best[1:] != best[:-1]])] if len(best) else best
-        return [int(i) for i in kept if i != blank]
 
     def _merge(self, word: bytes) -> list[bytes]:
         if word in self._ranks:

@@ -35,6 +35,7 @@ class Checkpoint:
     dtype: str
     precision: str  # in words
     notes: tuple[str, ...] = ()  # what a user should know of it
+    family: str = "nano"
 
 
 def load_checkpoint(

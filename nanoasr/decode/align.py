@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checkpoint.ctc_tokens import CTCTokens, Piece
+from ..checkpoint.ctc_tokens import Piece
 from ..results.words import word_starts
 from .boundaries import word_edges
 
@@ -26,16 +26,21 @@ class Aligned:
 
 
 def align(logprobs: np.ndarray, targets: Sequence[int], blank: int) -> list[Aligned] | None:
-    """The likeliest frames of every target in log-probabilities [T, V]; None where they do not fit."""
+    """Find the likeliest frames of every target in log-probabilities [T, V]; None where they do not fit."""
+    return align_columns(logprobs[:, [blank, *targets]], targets)
+
+
+def align_columns(logprobs: np.ndarray, targets: Sequence[int]) -> list[Aligned] | None:
+    """`align` for log-probabilities [T, 1 + len(targets)] of blank and of each target."""
     frames, count = len(logprobs), len(targets)
     if not count:
         return []
     if count > frames:
         return None
-    states = np.full(2 * count + 1, blank)
-    states[1::2] = targets
+    ids, states = np.asarray(targets), np.zeros(2 * count + 1, int)  # states are columns: blanks around the targets
+    states[1::2] = np.arange(count) + 1
     may_skip = np.zeros(len(states), bool)
-    may_skip[3::2] = states[3::2] != states[1:-2:2]
+    may_skip[3::2] = ids[1:] != ids[:-1]
     emissions = logprobs[:, states].astype(np.float64)
     score = np.full(len(states), -np.inf)
     score[:2] = emissions[0, :2]
@@ -65,20 +70,19 @@ def align(logprobs: np.ndarray, targets: Sequence[int], blank: int) -> list[Alig
 def token_times(
     token_texts: Sequence[str],
     text: str,
+    pieces: Sequence[Piece],
     logprobs: np.ndarray,
-    units: CTCTokens,
-    blank: int,
     samples: np.ndarray,
     offset: float = 0.0,
 ) -> list[tuple[float, float, float] | None]:
-    """(start, end, confidence) of each token, in seconds from `offset`; None for tokens without text of their own.
+    """Find (start, end, confidence) of each token, in seconds from `offset`; None for tokens without text.
 
-    `text` is what the tokens wrote, up to white space and marks that were taken out of it; `samples` are what was
-    heard, in which the edges of words are looked for.
+    `text` is what the tokens spell, up to white space and marks that were taken out of it, and `pieces` the CTC
+    branch's units of it; `logprobs` [T, 1 + len(pieces)] are those of blank and of each piece. Word boundaries are
+    looked for in `samples`.
     """
     nothing: list[tuple[float, float, float] | None] = [None] * len(token_texts)
-    pieces = units.pieces(text)
-    aligned = align(logprobs, [piece.id for piece in pieces], blank)
+    aligned = align_columns(logprobs, [piece.id for piece in pieces])
     if not aligned:
         return nothing
     owners = _owners(token_texts, text)

@@ -1,99 +1,74 @@
-"""Drafted decoding: many tokens a step, where there is a guess of what they are.
+"""Drafts: guesses of the text to come, which the decoder checks many at a time.
 
-The model reads a whole guess in one pass and says after each of its tokens what it would have written there. The
-guess is kept up to the first disagreement, so what comes out is the greedy text whatever the guess; a good one only
-makes it come sooner.
+The decoder reads a guess in one pass and finds after each of its tokens what it would have chosen there. The guess is
+kept up to the first disagreement, so the greedy text never depends on it; a good one only makes it come sooner. Where
+two tokens are equally likely to the last bit, rounding may decide otherwise than one token a pass would.
 """
 
-import time
 from collections.abc import Sequence
 from itertools import cycle, islice, takewhile
 from operator import itemgetter
 
-import mlx.core as mx
-
-from ..model.nano import Nano
-from ..model.qwen3 import Cache
-from .generate import Generated, Request, generate, take, token_logprobs
-from .sampling import Sampling, make_chooser
-
-_WIDEST = 128  # tokens checked in one pass: each takes a row of scores as long as the vocabulary
-_NARROWEST = 7  # tokens of a guess that nothing has confirmed yet
+LONGEST_GUESS = 127  # tokens checked in one pass: each takes a row of scores as long as the vocabulary
+SHORTEST_GUESS = 7  # tokens of a guess that nothing has confirmed yet
+_MEMORY = 0.9  # of the running means
+_RETRY = 64  # plain steps after which drafting is tried again
 
 
-def generate_drafted(
-    model: Nano,
-    request: Request,
-    sampling: Sampling,
-    end_ids: frozenset[int],
-    draft: Sequence[int] = (),
-    others: Sequence[Sequence[int]] = (),
-    lookup: int = 6,
-) -> Generated:
-    """Decode one request with the help of a guess of its text; ids and stop are those that `generate` gives.
+class DraftPolicy:
+    """Decides by running means whether checking guesses is faster, on this device and for these texts, than steps.
 
-    `draft` may be empty, wrong or cut short. After a disagreement the next guess is what follows the last tokens
-    where they stand in the draft, in what was said, or in one of the `others`: texts that may have parts in common
-    with this one. As many tokens as possible count, at most `lookup` (0: there is no next guess).
-    Where two tokens are equally likely to the last bit, rounding may decide otherwise than one step at a time
-    would. Random sampling (temperature above 0) has no use for a guess and goes through `generate`.
+    `lookup` is how many tokens a guess's context may have (0: no guesses after the prefill); `always` skips the
+    decision.
     """
-    if not sampling.greedy:
-        [(_, result)] = generate(model, [request], sampling, end_ids)
-        return result
-    clock = time.perf_counter()
-    choose = make_chooser(sampling)
-    result, cache = Generated(), Cache(model.config.llm)
-    vocabulary = model.config.llm.vocab_size
-    draft, *others = [list(takewhile(lambda i: 0 <= i < vocabulary, text)) for text in (draft, *others)]
-    guess = draft[: min(_WIDEST, sampling.max_tokens - 1)]
-    x = mx.concatenate([request.embeddings, _embed(model, guess)])
-    while True:
-        states = model.llm(x[None], cache)[0, -len(guess) - 1 :]
-        logits = model.llm.logits(states)
-        tokens = choose(logits, _histories(result.ids, guess, sampling), None)
-        logprobs = token_logprobs(logits, tokens)
-        mx.eval(tokens, logprobs)
-        if not result.prefill_seconds:
-            result.prefill_seconds, clock = time.perf_counter() - clock, time.perf_counter()
-        result.drafted += len(guess)
-        right = 0
-        for guessed, token_id, logprob in zip([*guess, None], tokens.tolist(), logprobs.tolist(), strict=True):
-            right += token_id == guessed
-            done = take(result, request, token_id, logprob, end_ids, sampling.max_tokens)
-            if done or token_id != guessed:
-                break
-        result.accepted += right
-        if done:
-            result.decode_seconds = time.perf_counter() - clock
-            return result
-        cache.trim(cache.length - (len(guess) - right))
-        reach = min(max(_NARROWEST, 2 * right), _WIDEST, sampling.max_tokens - len(result.ids) - 1)
-        guess = _continuation(result.ids, draft, others, lookup, reach)
-        x = _embed(model, [token_id, *guess])
-        result.steps += 1
+
+    def __init__(self, lookup: int = 6, always: bool = False):
+        self.lookup, self._always = lookup, always
+        self._step = self._pass = None  # seconds
+        self._gain = 2.0  # accepted tokens a row of a pass
+        self._steps_left = 0
+
+    @property
+    def pays(self) -> bool:
+        """True if the next pass should check guesses where there are any."""
+        if self._always:
+            return True
+        if self._steps_left:
+            return False
+        if self._step is None:
+            return self._gain >= 1  # else take a step, to learn what one costs
+        return self._pass is None or (1 + self._gain) * self._step > self._pass
+
+    def count_step(self, seconds: float) -> None:
+        """Learn from a step of one token a row."""
+        self._step = _mean(self._step, seconds)
+        self._steps_left = max(self._steps_left - 1, 0)
+
+    def count_pass(self, seconds: float, rows: int, accepted: int) -> None:
+        """Learn from a pass that checked guesses."""
+        self._pass = _mean(self._pass, seconds)
+        self._gain = _mean(self._gain, accepted / rows)
+        if not self._always and not self.pays:
+            self._steps_left = _RETRY
 
 
-def _embed(model: Nano, ids: Sequence[int]) -> mx.array:
-    return model.llm.embed(mx.array(ids, dtype=mx.int32))
+def _mean(before: float | None, value: float) -> float:
+    return value if before is None else _MEMORY * before + (1 - _MEMORY) * value
 
 
-def _histories(said: list[int], guess: list[int], sampling: Sampling) -> mx.array:
-    """What was chosen before each token of a guess and the one after it, flush right, -1 where there is nothing."""
-    if not sampling.looks_back:
-        return mx.zeros((len(guess) + 1, 0), dtype=mx.int32)
-    rows = [[-1] * (len(guess) - i) + said + guess[:i] for i in range(len(guess) + 1)]
-    return mx.array(rows, dtype=mx.int32)
+def known_ids(draft: Sequence[int], vocabulary: int) -> list[int]:
+    """A draft up to the first id that the model does not have."""
+    return list(takewhile(lambda i: 0 <= i < vocabulary, draft))
 
 
-def _continuation(said: list[int], draft: list[int], others: Sequence[list[int]], lookup: int, reach: int) -> list[int]:
-    """What may follow: what follows the longest run of the last tokens, at about the same place, in the first text
-    that has it."""
-    if not lookup:
+def continuation(said: list[int], draft: list[int], others: Sequence[list[int]], lookup: int, reach: int) -> list[int]:
+    """Guess what follows `said`: what follows the longest run of its last tokens, at about the same place, in the
+    draft, in what was said, or in one of the `others`; at most `reach` tokens."""
+    if not lookup or reach < 1:
         return []
     texts = [draft, said, *others]
     found = [
-        (_run(text[max(end - lookup, 0) : end], said, lookup), -i, -abs(end - len(said)), text, end)
+        (_shared(text[max(end - lookup, 0) : end], said, lookup), -i, -abs(end - len(said)), text, end)
         for i, text in enumerate(texts)
         for end in range(1, len(text))
         if text[end - 1] == said[-1]
@@ -105,7 +80,7 @@ def _continuation(said: list[int], draft: list[int], others: Sequence[list[int]]
     return list(islice(cycle(rest) if text is said else rest, reach))  # what was said twice may be said again
 
 
-def _run(text: list[int], said: list[int], most: int) -> int:
+def _shared(text: list[int], said: list[int], most: int) -> int:
     """How many of the last `most` tokens two texts share, counted from their ends."""
     pairs = zip(reversed(text), reversed(said[-most:]), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

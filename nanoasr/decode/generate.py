@@ -1,224 +1,336 @@
-"""Prompts -> tokens: prefill, then one step after another for all rows of a batch at once.
+"""The decoder loop: rows with prompts, settings and drafts of their own share every pass; rows come and go.
 
-A step is launched before the token of the one before it is read, so the device never waits for Python. Rows
-that finish leave, waiting prompts take their places. A single recording is a batch of one.
+Without drafts a pass is launched before the tokens of the one before it are read, so that the device never waits for
+Python. With drafts, a pass checks several tokens of each row, and what the row had to reject is cut off its cache.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import mlx.core as mx
 
 from ..model.ctc import log_softmax
 from ..model.nano import Nano
 from ..model.qwen3 import Cache
+from .draft import LONGEST_GUESS, SHORTEST_GUESS, DraftPolicy, continuation, known_ids
+from .request import ALTERNATIVES, Generated, Request
 from .sampling import Sampling, make_chooser
 
-Stop = Literal["end", "length", "repetition", "cancelled"]
-ALTERNATIVES = 5
-
-
-@dataclass(frozen=True)
-class Request:
-    """A prompt, as embeddings [N, L], and what to do with its tokens."""
-
-    embeddings: mx.array
-    seed: int = 0
-    on_token: Callable[[int], None] | None = None  # called with every token as it is known
-    cancelled: Callable[[], bool] | None = None
-
-
-@dataclass
-class Generated:
-    """Tokens for one request, with the log-probability the model gave each.
-
-    `steps` counts the forward passes after the prefill that the tokens came from; `drafted` the tokens of guesses
-    that the model was shown (see draft.py), `accepted` those that it would have written itself. What was done for
-    several rows at once counts in equal shares in the seconds of each.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
-    stop: Stop | None = None
-    steps: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    prefill_seconds: float = 0.0
-    decode_seconds: float = 0.0
-
-    def add(self, token_id: int, logprob: float, end_ids: frozenset[int], most: int) -> bool:
-        """Take a token; True when it was the last."""
-        if end_ids and token_id in end_ids:
-            self.stop = "end"
-            self._cut(len(self.ids))
-            return True
-        self.ids.append(token_id)
-        self.logprobs.append(logprob)
-        period = None if end_ids is None else looping(self.ids)  # None: measuring, so only `most` ends a text
-        if period:
-            self._cut(len(self.ids) - period[0] * (period[1] - 1))
-            self.stop = "repetition"
-        elif len(self.ids) >= most:
-            self.stop = "length"
-        return self.stop is not None
-
-    def _cut(self, length: int) -> None:
-        del self.ids[length:], self.logprobs[length:], self.alternatives[length:]
-
-
-def take(
-    result: Generated, request: Request, token_id: int, logprob: float, end_ids: frozenset[int], most: int
-) -> bool:
-    """Add a request's next token and tell who waits for it; True when it was the last."""
-    done = result.add(token_id, logprob, end_ids, most)
-    if request.on_token and result.stop != "end":
-        request.on_token(token_id)
-    if not done and request.cancelled and request.cancelled():
-        result.stop = "cancelled"
-    return result.stop is not None
-
-
-def looping(ids: list[int]) -> tuple[int, int] | None:
-    """Whether the last tokens are one n-gram over and over: (its length, how often), or None.
-
-    People do repeat themselves ("no no no no", "zero zero zero"), so it takes 16 tokens and at least 4 times.
-    """
-    for period in range(1, min(40, len(ids) // 4) + 1):
-        times = max(4, -(-16 // period))
-        span = period * times
-        if len(ids) >= span and ids[-span:-period] == ids[-span + period :]:
-            return period, times
-    return None
+_POSITIONS = 256  # whose logits are held at once: each is as long as the vocabulary
 
 
 def generate(
     model: Nano,
     requests: Iterable[Request],
-    sampling: Sampling,
-    end_ids: frozenset[int],
-    width: int = 1,
-    alternatives: bool = False,
+    end_ids: frozenset[int] | None,
+    batch_size: int = 1,
+    policy: DraftPolicy | None = None,
 ) -> Iterator[tuple[int, Generated]]:
-    """Decode every request, at most `width` at a time; (index, result) as each is finished.
+    """Decode every request, at most `batch_size` at a time; yields (index, result) as each is finished.
 
-    Greedy results are those that each request gives alone. `alternatives` records the five likeliest tokens
-    at every step.
+    Greedy results are those that each request gives alone.
     """
-    batch = _Batch(model, sampling, end_ids, alternatives)
+    batch = DecoderBatch(model, end_ids, policy)
     waiting = enumerate(requests)
     more = True
     while more or batch.rows:
-        free = width - len(batch.rows)
-        if more and (not batch.rows or free >= max(1, width // 4)):
+        free = batch_size - len(batch.rows)
+        if more and (not batch.rows or free >= max(1, batch_size // 4)):
             new = [item for _, item in zip(range(free), waiting, strict=False)]
             more = len(new) == free
-            if new:
-                batch.admit(new)
-        if batch.rows:
-            yield from batch.step()
+            batch.admit(new)
+        for index, result in batch.step():
+            if result.error:
+                raise result.error
+            yield index, result
 
 
 @dataclass
-class _Row:
-    index: int
+class Row:
+    """A request being decoded. `key` identifies it to the caller; `next_id` is its last token, not yet fed."""
+
+    key: Any
     request: Request
-    result: Generated
-    keys: Iterator[mx.array] | None
+    result: Generated = field(default_factory=Generated)
+    next_id: int = 0
+    draft: list[int] = field(default_factory=list)
+    others: list[list[int]] = field(default_factory=list)
+    right: int = 0  # tokens of the last guess that were accepted
+
+    @property
+    def drafts(self) -> bool:
+        return self.request.draft is not None and self.request.sampling.greedy
+
+    def guess(self, lookup: int) -> list[int]:
+        """The tokens that may follow `next_id`; none where the row has no use for drafts."""
+        if not self.drafts:
+            return []
+        most = min(LONGEST_GUESS, self.request.sampling.max_tokens - len(self.result.ids) - 1)
+        reach = min(max(SHORTEST_GUESS, 2 * self.right), most)
+        return continuation(self.result.ids, self.draft, self.others, lookup, reach)
 
 
-class _Batch:
-    """The rows being decoded: their cache, and the tokens chosen last, which the device may not have yet."""
+@dataclass(frozen=True)
+class _Chosen:
+    """The tokens of one pass, which the device may not have computed yet."""
 
-    def __init__(self, model: Nano, sampling: Sampling, end_ids: frozenset[int], alternatives: bool):
-        self.model, self.sampling, self.end_ids, self.top = model, sampling, end_ids, alternatives
-        self.choose = make_chooser(sampling)
-        self.rows: list[_Row] = []
-        self.cache: Cache | None = None
-        self.tokens: mx.array | None = None
-        self.facts: list[mx.array] = []  # of those tokens: log-probability, and the likeliest others
-        self.history = mx.zeros((0, 0), dtype=mx.int32)
+    tokens: mx.array
+    logprobs: mx.array
+    top: tuple[mx.array, mx.array] | None  # ids and log-probabilities of the likeliest
 
-    def admit(self, new: list[tuple[int, Request]]) -> None:
-        """Prefill some requests together and add them as rows."""
+    def arrays(self) -> list[mx.array]:
+        return [self.tokens, self.logprobs, *(self.top or ())]
+
+    def read(self) -> list[tuple[int, float, list[tuple[int, float]]]]:
+        tops: Sequence = [()] * self.tokens.shape[0]
+        if self.top:
+            pairs = zip(*(array.tolist() for array in self.top), strict=True)
+            tops = [list(zip(ids, logprobs, strict=True)) for ids, logprobs in pairs]
+        return list(zip(self.tokens.tolist(), self.logprobs.tolist(), tops, strict=True))
+
+    def rows(self, index: mx.array) -> "_Chosen":
+        return _Chosen(self.tokens[index], self.logprobs[index], self.top and tuple(array[index] for array in self.top))
+
+    @staticmethod
+    def join(parts: "list[_Chosen]") -> "_Chosen":
+        if len(parts) == 1:
+            return parts[0]
+        tops = [part.top for part in parts]
+        top = tuple(mx.concatenate(arrays) for arrays in zip(*tops, strict=True)) if tops[0] else None
+        return _Chosen(
+            mx.concatenate([part.tokens for part in parts]), mx.concatenate([part.logprobs for part in parts]), top
+        )
+
+
+class DecoderBatch:
+    """Rows that are decoded together, each to the text that it has alone. All methods are for the worker thread."""
+
+    def __init__(self, model: Nano, end_ids: frozenset[int] | None, policy: DraftPolicy | None = None):
+        self.model, self.end_ids = model, end_ids
+        self.policy = policy or DraftPolicy()
+        self.rows: list[Row] = []
+        self._cache: Cache | None = None
+        self._launched: _Chosen | None = None
+        self._finished: list[Row] = []
+        self._choosers: dict[Sampling, Callable] = {}
+
+    def admit(self, requests: Sequence[tuple[Any, Request]]) -> None:
+        """Prefill some requests, with their drafts, in one pass and add them as rows."""
+        if not requests:
+            return
+        self._drain()
         start = time.perf_counter()
-        prompts = [request.embeddings for _, request in new]
+        rows = [Row(key, request) for key, request in requests]
+        guesses = [self._first_guess(row) for row in rows]
+        prompts = [
+            mx.concatenate([row.request.embeddings, self._embed(guess)]) if guess else row.request.embeddings
+            for row, guess in zip(rows, guesses, strict=True)
+        ]
         longest = max(prompt.shape[0] for prompt in prompts)
         gaps = [longest - prompt.shape[0] for prompt in prompts]
-        x = mx.stack([mx.pad(prompt, [(gap, 0), (0, 0)]) for prompt, gap in zip(prompts, gaps, strict=True)])
+        x = mx.stack([mx.pad(prompt, [(gap, 0), (0, 0)]) if gap else prompt for prompt, gap in zip(prompts, gaps)])  # noqa: B905
         cache = Cache(self.model.config.llm, mx.array(gaps) if any(gaps) else None)
-        states = self.model.llm(x, cache)[:, -1]
-        rows = [
-            _Row(index, request, Generated(), None if self.sampling.greedy else _random_keys(request.seed))
-            for index, request in new
-        ]
-        history = mx.full((len(rows), self.history.shape[1]), -1, dtype=mx.int32)
-        tokens, facts = self._choose(states, history, rows)
-        mx.eval(tokens, facts, cache.state())
+        states = self.model.llm(x, cache)
+        positions = [range(longest - len(guess) - 1, longest) for guess in guesses]
+        chosen = self._choose_each(states, positions, rows, guesses)
+        mx.eval(cache.state(), chosen.arrays())
+        rejected = self._accept(rows, guesses, chosen)
         for row in rows:
             row.result.prefill_seconds = (time.perf_counter() - start) / len(rows)
-        if self.rows:
-            self.cache.join(cache)
-            self.tokens = mx.concatenate([self.tokens, tokens])
-            self.facts = [mx.concatenate(pair) for pair in zip(self.facts, facts, strict=True)]
-            self.history = mx.concatenate([self.history, history])
-        else:
-            self.cache, self.tokens, self.facts, self.history = cache, tokens, facts, history
-        self.rows = self.rows + rows
-
-    def step(self) -> list[tuple[int, Generated]]:
-        """Launch the next step, then read the tokens of the last; rows that they finish come back."""
-        start, tokens, facts = time.perf_counter(), self.tokens, self.facts
-        if self.sampling.looks_back:
-            self.history = mx.concatenate([self.history, tokens[:, None]], axis=1)
-        x = self.model.llm.embed(tokens[:, None])
-        states = self.model.llm(x, self.cache)[:, -1]
-        self.tokens, self.facts = self._choose(states, self.history, self.rows)
-        mx.async_eval(self.tokens, self.facts)
-
-        logprobs, *top = (fact.tolist() for fact in facts)
-        staying, finished = [], []
-        for place, (row, token_id) in enumerate(zip(self.rows, tokens.tolist(), strict=True)):
-            result = row.result
-            if top:
-                result.alternatives.append(list(zip(top[0][place], top[1][place], strict=True)))
-            if take(result, row.request, token_id, logprobs[place], self.end_ids, self.sampling.max_tokens):
-                finished.append((row.index, result))
-            else:
-                result.steps += 1
-                staying.append(place)
-        share = (time.perf_counter() - start) / len(self.rows)
-        for row in self.rows:
-            row.result.decode_seconds += share
-        if finished:
-            self._keep(staying)
-        return finished
-
-    def _keep(self, places: list[int]) -> None:
-        self.rows = [self.rows[place] for place in places]
-        if not self.rows:
-            self.cache = self.tokens = None
-            self.facts = []
-            self.history = self.history[:0, :0]
+        staying = self._unfinished(rows)
+        if not staying:
             return
-        index = mx.array(places)
-        self.cache.keep_rows(places)
-        longest = max(len(row.result.ids) for row in self.rows)
-        self.tokens, self.history = self.tokens[index], self.history[index, -longest:]
-        self.facts = [fact[index] for fact in self.facts]
+        if len(staying) < len(rows):
+            cache.keep_rows(staying)
+        cache.drop_last([rejected[place] for place in staying])
+        if self.rows:
+            self._cache.join(cache)
+        else:
+            self._cache = cache
+        self.rows = self.rows + [rows[place] for place in staying]
 
-    def _choose(self, states: mx.array, history: mx.array, rows: list[_Row]) -> tuple[mx.array, list[mx.array]]:
+    def step(self) -> list[tuple[Any, Generated]]:
+        """Advance every row by at least one token; the (key, result) of rows that are done."""
+        if self.rows:
+            start, count = time.perf_counter(), len(self.rows)
+            taking_part = self.rows
+            self._advance()
+            share = (time.perf_counter() - start) / count
+            for row in taking_part:
+                row.result.decode_seconds += share
+        finished, self._finished = self._finished, []
+        return [(row.key, row.result) for row in finished]
+
+    def _advance(self) -> None:
+        drafting = self.policy.pays and any(row.drafts for row in self.rows)
+        if drafting:
+            self._drain()
+            guesses = [row.guess(self.policy.lookup) for row in self.rows]
+            if any(guesses):
+                self._check(guesses)
+            if any(guesses) or not self.rows:
+                return
+        start = time.perf_counter()
+        before = self._launched
+        tokens = before.tokens if before else mx.array([row.next_id for row in self.rows])
+        states = self.model.llm(self.model.llm.embed(tokens[:, None]), self._cache)
+        self._launched = self._choose(states[:, -1], self.rows, [row.result.ids for row in self.rows], before)
+        mx.async_eval(self._launched.arrays())
+        if drafting:
+            self._drain()
+        elif before:
+            self._read(before)
+        if drafting or before:
+            self.policy.count_step(time.perf_counter() - start)
+
+    def _drain(self) -> None:
+        """Read the pass that is under way, so that every row's tokens are known."""
+        if self._launched:
+            launched, self._launched = self._launched, None
+            self._read(launched)
+
+    def _read(self, chosen: _Chosen) -> None:
+        for row, (token_id, logprob, top) in zip(self.rows, chosen.read(), strict=True):
+            row.result.steps += 1
+            self._append(row, token_id, logprob, top)
+        self._retire()
+
+    def _check(self, guesses: list[list[int]]) -> None:
+        """One pass over every row's next token and its guess."""
+        start, rows = time.perf_counter(), self.rows
+        longest = _bucket(max(map(len, guesses)))
+        fed = [[row.next_id, *guess] + [0] * (longest - len(guess)) for row, guess in zip(rows, guesses, strict=True)]
+        states = self.model.llm(self.model.llm.embed(mx.array(fed)), self._cache)
+        chosen = self._choose_each(states, [range(len(guess) + 1) for guess in guesses], rows, guesses)
+        mx.eval(chosen.arrays())
+        for row in rows:
+            row.result.steps += 1
+        rejected = self._accept(rows, guesses, chosen)
+        unused = [longest - len(guess) + gone for guess, gone in zip(guesses, rejected, strict=True)]
+        accepted = sum(map(len, guesses)) - sum(rejected)
+        staying = self._retire()
+        if staying:
+            self._cache.drop_last([unused[place] for place in staying])
+        self.policy.count_pass(time.perf_counter() - start, len(rows), accepted)
+
+    def _accept(self, rows: Sequence[Row], guesses: Sequence[list[int]], chosen: _Chosen) -> list[int]:
+        """Append what the model chose up to the first disagreement of each row; how many tokens each row rejected."""
+        found, place, rejected = chosen.read(), 0, []
+        for row, guess in zip(rows, guesses, strict=True):
+            right = 0
+            for guessed, (token_id, logprob, top) in zip(
+                [*guess, None], found[place : place + len(guess) + 1], strict=True
+            ):
+                right += token_id == guessed
+                if self._append(row, token_id, logprob, top) or token_id != guessed:
+                    break
+            place += len(guess) + 1
+            row.right = right
+            row.result.drafted += len(guess)
+            row.result.accepted += right
+            rejected.append(len(guess) - right)
+        return rejected
+
+    def _append(self, row: Row, token_id: int, logprob: float, top: list[tuple[int, float]]) -> bool:
+        if row.request.alternatives:
+            row.result.alternatives.append(top)
+        row.next_id = token_id
+        return row.result.append_token(row.request, token_id, logprob, self.end_ids)
+
+    def _retire(self) -> list[int]:
+        """Take the rows that are done out of the batch; the places of those that stay."""
+        rows, staying = self.rows, self._unfinished(self.rows)
+        if len(staying) < len(rows):
+            self.rows = [rows[place] for place in staying]
+            if staying:
+                self._cache.keep_rows(staying)
+                self._launched = self._launched and self._launched.rows(mx.array(staying))
+            else:
+                self._cache = self._launched = None
+        return staying
+
+    def _unfinished(self, rows: Sequence[Row]) -> list[int]:
+        """The places of rows that go on; the others are noted as finished."""
+        self._finished += [row for row in rows if row.result.stop is not None]
+        return [place for place, row in enumerate(rows) if row.result.stop is None]
+
+    def _first_guess(self, row: Row) -> list[int]:
+        if not row.drafts:
+            return []
+        vocabulary = self.model.config.llm.vocab_size
+        row.draft, *row.others = (known_ids(text, vocabulary) for text in (row.request.draft, *row.request.others))
+        return row.draft[: min(LONGEST_GUESS, row.request.sampling.max_tokens - 1)]
+
+    def _embed(self, ids: Sequence[int]) -> mx.array:
+        return self.model.llm.embed(mx.array(ids, dtype=mx.int32))
+
+    def _choose_each(
+        self, states: mx.array, positions: Sequence[range], rows: Sequence[Row], guesses: Sequence[list[int]]
+    ) -> _Chosen:
+        """Choose a token after several positions of every row: after its guess, and after each part of it."""
+        flat = [(i, j) for i, row_positions in enumerate(positions) for j in row_positions]
+        owners = [rows[i] for i, row_positions in enumerate(positions) for _ in row_positions]
+        said = [
+            [*row.result.ids, *guess[:n]]
+            for row, guess in zip(rows, guesses, strict=True)
+            for n in range(len(guess) + 1)
+        ]
+        picked = states[mx.array([i for i, _ in flat]), mx.array([j for _, j in flat])]
+        parts = [slice(start, start + _POSITIONS) for start in range(0, len(flat), _POSITIONS)]
+        return _Chosen.join([self._choose(picked[part], owners[part], said[part]) for part in parts])
+
+    def _choose(
+        self, states: mx.array, rows: Sequence[Row], said: Sequence[list[int]], launched: _Chosen | None = None
+    ) -> _Chosen:
+        """Choose the next token for states [N, L] of `rows`, after the tokens `said` and those launched but unread."""
         logits = self.model.llm.logits(states)
-        if self.sampling.greedy:
-            tokens = self.choose(logits, history, None)
-        elif len(rows) == 1:
-            tokens = self.choose(logits, history, next(rows[0].keys))
-        else:  # each row draws with its own key, so that a text does not depend on its neighbours
-            drawn = [self.choose(logits[i : i + 1], history[i : i + 1], next(row.keys)) for i, row in enumerate(rows)]
-            tokens = mx.concatenate(drawn)
-        return tokens, _facts(logits, tokens, self.top)
+        groups: dict[Sampling, list[int]] = {}
+        for place, row in enumerate(rows):
+            groups.setdefault(row.request.sampling, []).append(place)
+        parts, order = [], []
+        for sampling, places in groups.items():
+            chooser = self._choosers.setdefault(sampling, make_chooser(sampling))
+            own = logits if len(groups) == 1 else logits[mx.array(places)]
+            history = _history([said[place] for place in places], launched, places) if sampling.looks_back else _NONE
+            if sampling.greedy:
+                parts.append(chooser(own, history, None))
+            else:  # each row draws with its own key, so that a text does not depend on its neighbours
+                for i, place in enumerate(places):
+                    key = _random_key(rows[place].request.seed, len(said[place]) + (launched is not None))
+                    parts.append(chooser(own[i : i + 1], history[i : i + 1], key))
+            order += places
+        tokens = mx.concatenate(parts) if len(parts) > 1 else parts[0]
+        if len(groups) > 1:
+            tokens = tokens[mx.array(sorted(range(len(order)), key=order.__getitem__))]
+        top = None
+        if any(row.request.alternatives for row in rows):
+            logprobs = log_softmax(logits)
+            ids = mx.argsort(-logprobs, axis=-1)[:, :ALTERNATIVES]
+            top = ids, mx.take_along_axis(logprobs, ids, axis=-1)
+        return _Chosen(tokens, token_logprobs(logits, tokens), top)
+
+
+_NONE = mx.zeros((1, 0), dtype=mx.int32)
+
+
+def _history(said: Sequence[list[int]], launched: _Chosen | None, places: list[int]) -> mx.array:
+    """The tokens before each choice, flush right, -1 where there are none."""
+    longest = max(map(len, said))
+    history = mx.array([[-1] * (longest - len(ids)) + ids for ids in said], dtype=mx.int32).reshape(len(said), longest)
+    if launched is None:
+        return history
+    return mx.concatenate([history, launched.tokens[mx.array(places)][:, None].astype(mx.int32)], axis=1)
+
+
+def _random_key(seed: int, step: int) -> mx.array:
+    return mx.random.key((seed * 1_000_003 + step) & (2**63 - 1))
+
+
+def _bucket(width: int) -> int:
+    """The next width for which a compiled pass is likely to exist."""
+    return next(size for size in (1, 3, 7, 15, 31, 63, 127, width) if size >= width)
 
 
 @mx.compile
@@ -226,18 +338,3 @@ def token_logprobs(logits: mx.array, tokens: mx.array) -> mx.array:
     """Log-probabilities [B] of the chosen tokens [B] under the model's own scores [B, V]."""
     chosen = mx.take_along_axis(logits, tokens[:, None], axis=-1).astype(mx.float32)
     return (chosen - mx.logsumexp(logits.astype(mx.float32), axis=-1, keepdims=True)).squeeze(-1)
-
-
-def _facts(logits: mx.array, tokens: mx.array, top: bool) -> list[mx.array]:
-    if not top:
-        return [token_logprobs(logits, tokens)]
-    logprobs = log_softmax(logits)
-    ids = mx.argsort(-logprobs, axis=-1)[:, :ALTERNATIVES]
-    return [token_logprobs(logits, tokens), ids, mx.take_along_axis(logprobs, ids, axis=-1)]
-
-
-def _random_keys(seed: int) -> Iterator[mx.array]:
-    step = 0
-    while True:
-        yield mx.random.key((seed * 1_000_003 + step) & (2**63 - 1))
-        step += 1

@@ -7,21 +7,19 @@ and its queries and keys are compared in the open. All of it is work for the wor
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from ..checkpoint.load import Checkpoint
-from ..decode.generate import Request, generate
-from ..decode.sampling import Sampling
+from ..decode.generate import generate
+from ..decode.request import Request
 from ..decode.text import TextStream
 from ..errors import OptionError
+from ..families.base import Inspection
+from ..families.nano import NanoInspection
 from ..model.qwen3 import Cache, Qwen3
 from ..model.sanm import Encoder, positions
 from ..results.words import Token
-
-if TYPE_CHECKING:
-    from ..recognizer import Inspection
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class TextAttention:
     audio: mx.array  # [heads, U, A]: the part of `weights` that falls on the audio tokens
 
 
-def encoder_attention(checkpoint: Checkpoint, x: "Inspection", layer: int) -> mx.array:
+def encoder_attention(checkpoint: Checkpoint, x: Inspection, layer: int) -> mx.array:
     """See `Recognizer.attention`."""
     weights = _encoder_weights(checkpoint.model.audio_encoder, x.features, layer)
     mx.eval(weights)
@@ -41,7 +39,7 @@ def encoder_attention(checkpoint: Checkpoint, x: "Inspection", layer: int) -> mx
 
 
 def text_attention(
-    checkpoint: Checkpoint, x: "Inspection", layer: int, tokens: Sequence[Token] | None
+    checkpoint: Checkpoint, x: NanoInspection, layer: int, tokens: Sequence[Token] | None
 ) -> TextAttention:
     """See `Recognizer.text_attention`."""
     llm = checkpoint.model.llm
@@ -62,7 +60,7 @@ def text_attention(
 
 def _greedy(checkpoint: Checkpoint, prompt: mx.array) -> list[Token]:
     tokenizer = checkpoint.tokenizer
-    [(_, written)] = generate(checkpoint.model, [Request(prompt)], Sampling(), tokenizer.end_ids)
+    [(_, written)] = generate(checkpoint.model, [Request(prompt)], tokenizer.end_ids)
     stream = TextStream(tokenizer)
     pairs = zip(written.ids, written.logprobs, strict=True)
     return [Token(token_id, stream.token_text(token_id), logprob) for token_id, logprob in pairs]

@@ -7,8 +7,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .. import backend
-from ..checkpoint.load import Checkpoint
 from ..errors import printable
+from ..families.base import Family
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,9 @@ class Info:
         return "\n".join(lines + [f"note        {note}" for note in self.notes])
 
 
-def describe(checkpoint: Checkpoint, languages: tuple[str, ...], timestamps: bool) -> Info:
-    """The figures of a loaded checkpoint."""
-    layout, model = checkpoint.layout, checkpoint.model
-    parts = {"encoder": [model.audio_encoder], "adaptor": [model.audio_adaptor], "llm": [model.llm]}
-    if model.config.ctc:
-        parts["ctc"] = [model.ctc_decoder, model.ctc]
+def describe(family: Family) -> Info:
+    """The figures of a loaded recognizer."""
+    checkpoint, layout, parts = family.checkpoint, family.checkpoint.layout, family.parts()
     notes = []
     if backend.on_cpu and checkpoint.precision != "stored as float32, computed in float32":
         notes.append("a CPU computes in float32 whatever is stored: only float32 products are fast there")
@@ -58,8 +55,8 @@ def describe(checkpoint: Checkpoint, languages: tuple[str, ...], timestamps: boo
         megabytes={name: sum(map(_bytes, modules)) / 1e6 for name, modules in parts.items()},
         precision=checkpoint.precision,
         audio_tokens=layout.config.audio_tokens,
-        timestamps=timestamps,
-        languages=languages,
+        timestamps=family.has_timestamps,
+        languages=tuple(language.code for language in family.languages),
         device=backend.device_name(),
         blas=Path(backend.blas_path).name if backend.on_cpu and backend.blas_path else None,
         notes=tuple(notes),

@@ -1,122 +1,84 @@
-"""What the network makes of a segment that somebody is still speaking: each hypothesis is the next one's draft."""
+"""Hypotheses about a segment that is still being spoken: each is the draft of the next."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
-from ..audio.features import FRAME_SHIFT, filterbank, frame_count, lfr, normalized
+from .. import backend
+from ..audio.features import FRAME_SHIFT, filterbank, frame_count
 from ..audio.files import SAMPLE_RATE
-from ..audio.reader import Cut
-from ..checkpoint.load import Checkpoint
-from ..decode.batch import Decoded, encode
-from ..decode.draft import generate_drafted
-from ..decode.generate import Generated, Request
-from ..pipeline import Wish, finished_segment, seed_for
-from ..results.transcript import Segment, Timings
+from ..families.base import DecodedSegment, DecodeOptions, SegmentJob
+from ..pipeline import new_seed, segment_seed
+from ..scheduler import Scheduler
 from .agreement import Agreement
 
-_REMEMBERED = 20  # hypotheses whose parts may come again: a small model wavers between two readings
-_SHARE = 8  # a hypothesis is made when the eighth part of a segment is new: from 4 s on, less often than asked for
+_REMEMBERED = 20  # earlier hypotheses that may recur: a small model wavers between two readings
 
 
 class OpenSegment:
-    """A segment that is not over, and what is known of it."""
+    """A segment that has not ended, and what is known of it."""
 
     def __init__(self, start: int, agreement: int):
-        self.start = self.guessed_at = start  # sample; when the last hypothesis was made
-        self.ids: list[int] = []  # the last hypothesis, the next one's draft
+        self.start = self.decoded_at = start  # samples; when the last hypothesis was made
+        self.ids: list[int] = []  # the last hypothesis
         self.text = Agreement(agreement)
-        self._bank: mx.array | None = None  # of the frames heard so far: each is computed once
+        self._filterbank: mx.array | None = None
 
     def is_due(self, now: int) -> bool:
-        """Whether a share of it is new that makes another hypothesis worth its price: all of it is read anew."""
-        return (now - self.guessed_at) * _SHARE >= now - self.start
+        """True once at least 1/8 of the audio is new; re-encoding costs the whole segment."""
+        return (now - self.decoded_at) * 8 >= now - self.start
 
-    def hear(self, samples: np.ndarray) -> mx.array:
-        """The filterbank of the segment, given all of it; call on the worker thread."""
-        known = 0 if self._bank is None else self._bank.shape[0]
+    def extend_filterbank(self, samples: np.ndarray) -> mx.array:
+        """The filterbank of all samples so far; each frame is computed once. Call on the worker thread."""
+        known = 0 if self._filterbank is None else self._filterbank.shape[0]
         if frame_count(len(samples)) > known:
             new = filterbank(mx.array(samples[known * FRAME_SHIFT :]))
-            self._bank = new if self._bank is None else mx.concatenate([self._bank, new])
-            mx.eval(self._bank)
-        return self._bank
+            self._filterbank = new if self._filterbank is None else mx.concatenate([self._filterbank, new])
+            mx.eval(self._filterbank)
+        return self._filterbank
 
 
-@dataclass(frozen=True)
-class Hypothesis:
-    """A segment as it reads now, and what it took: `made` counts the tokens that a draft gave."""
+class IncrementalDecoder:
+    """Decodes segments with earlier hypotheses as drafts. Results are None once `cancelled` is true."""
 
-    segment: Segment
-    timings: Timings
-    made: Generated
+    def __init__(self, scheduler: Scheduler, options: DecodeOptions, cancelled: Callable[[], bool]):
+        self._scheduler, self._options, self._cancelled = scheduler, options, cancelled
+        self._seed = new_seed(options.sampling)
+        self._before: deque[list[int]] = deque(maxlen=_REMEMBERED)  # newest first
 
-
-class Guesser:
-    """Turns sound into hypotheses, on the worker thread. They are None when `cancelled` turns true meanwhile."""
-
-    def __init__(self, checkpoint: Checkpoint, wish: Wish, cancelled: Callable[[], bool]):
-        self._checkpoint, self._wish, self._cancelled = checkpoint, wish, cancelled
-        self._seed = seed_for(wish)
-        self._before: deque[list[int]] = deque(maxlen=_REMEMBERED)  # hypotheses, the newest first
-
-    def guess(self, segment: OpenSegment, samples: np.ndarray, index: int) -> Hypothesis | None:
-        """A new hypothesis about an open segment, given all its samples: only what is new of them is computed anew
-        where that gives the same. `index` counts segments."""
+    def decode_open(self, segment: OpenSegment, samples: np.ndarray, index: int) -> DecodedSegment | None:
+        """Make a new hypothesis about an open segment, given all its samples. `index` counts segments."""
         if self._cancelled():
             return None
-        model, start = self._checkpoint.model, time.perf_counter()
-        x = normalized(lfr(segment.hear(samples)), self._checkpoint.cmvn)
-        encoded = model.encode(x[None])
-        tokens = model.adapt(encoded)[0, : model.audio_token_count(x.shape[0])]
-        ctc = model.ctc_logprobs(encoded)[0] if self._wish.ctc_tokens and model.config.ctc else None
-        mx.eval(tokens, ctc)
-        seconds = {"encoder": time.perf_counter() - start}
-        found = self._decode(samples, segment.start, index, tokens, ctc, segment.ids, seconds)
+        bank = backend.run(segment.extend_filterbank, samples)
+        found = self._decode(samples, segment.start, index, segment.ids, bank)
         if found is not None:
-            segment.ids = found.made.ids
+            segment.ids = [token.id for token in found.segment.tokens]
         return found
 
-    def finish(self, samples: np.ndarray, start: int, index: int, draft: Sequence[int]) -> Hypothesis | None:
-        """The last word about a segment that is over: what `transcribe` gives for its samples."""
-        if self._cancelled():
-            return None
-        [source] = encode(self._checkpoint, [samples], self._wish.ctc_tokens is not None)
-        return self._decode(samples, start, index, source.audio_tokens, source.ctc_logprobs, draft, source.seconds)
+    def decode_final(self, samples: np.ndarray, start: int, index: int, draft: Sequence[int]) -> DecodedSegment | None:
+        """Decode a segment that has ended, to what `transcribe` gives for its samples."""
+        return self._decode(samples, start, index, draft)
 
     def _decode(
-        self,
-        samples: np.ndarray,
-        start: int,
-        index: int,
-        audio_tokens: mx.array,
-        ctc: mx.array | None,
-        draft: Sequence[int],
-        seconds: dict[str, float],
-    ) -> Hypothesis | None:
-        embed, prompt = self._checkpoint.model.llm.embed, self._wish.prompt
-        x = mx.concatenate([embed(mx.array(prompt.prefix)), audio_tokens, embed(mx.array(prompt.suffix))])
-        request = Request(x, hash((self._seed, index)) % 2**48, cancelled=self._cancelled)
-        end_ids = self._checkpoint.tokenizer.end_ids
-        logprobs = None if ctc is None else np.array(ctc)
-        heard = self._spelled(logprobs)
-        draft = [*draft, *heard[len(draft) :]]  # the branch is quick to write what was said since
-        others = [heard, *self._before]
-        made = generate_drafted(self._checkpoint.model, request, self._wish.sampling, end_ids, draft, others)
-        if made.stop == "cancelled":
+        self, samples: np.ndarray, start: int, index: int, draft: Sequence[int], bank: mx.array | None = None
+    ) -> DecodedSegment | None:
+        if self._cancelled():
             return None
-        self._before.appendleft(made.ids)
-        seconds = seconds | {"prefill": made.prefill_seconds, "decode": made.decode_seconds}
-        cut = Cut(index, start / SAMPLE_RATE, (start + len(samples)) / SAMPLE_RATE, samples)
-        decoded = Decoded(made, logprobs, seconds)
-        return Hypothesis(*finished_segment(self._checkpoint, self._wish, cut, decoded), made)
-
-    def _spelled(self, ctc_logprobs: np.ndarray | None) -> list[int]:
-        """What the CTC branch alone would write, in the text decoder's ids."""
-        if ctc_logprobs is None or not self._wish.ctc_tokens or not self._wish.sampling.greedy:
-            return []
-        ids = self._wish.ctc_tokens.greedy_ids(ctc_logprobs, self._checkpoint.model.config.ctc.blank_id)
-        return self._checkpoint.tokenizer.encode(self._wish.ctc_tokens.decode(ids))
+        job = SegmentJob(
+            samples=samples,
+            options=self._options,
+            start=start / SAMPLE_RATE,
+            seed=segment_seed(self._seed, index),
+            filterbank=bank,
+            draft=draft,
+            others=tuple(self._before),
+            cancelled=self._cancelled,
+        )
+        found = self._scheduler.result(self._scheduler.submit(job))
+        if found.cancelled:
+            return None
+        self._before.appendleft([token.id for token in found.segment.tokens])
+        return found

@@ -18,14 +18,14 @@ from .. import backend
 from ..audio.features import FRAME_LENGTH
 from ..audio.files import SAMPLE_RATE, Resampler
 from ..audio.vad import Segmenter, Span, is_silent
-from ..checkpoint.load import Checkpoint
 from ..errors import AudioError, OptionError
-from ..pipeline import Wish
+from ..families.base import DecodeOptions
 from ..results import Segment, Timings, Transcript, join_texts
 from ..results.words import split_words
+from ..scheduler import Scheduler
 from .agreement import Revision, count_ready
 from .events import Latency, LiveOptions, Update
-from .hypotheses import Guesser, OpenSegment
+from .hypotheses import IncrementalDecoder, OpenSegment
 
 __all__ = ["Latency", "LiveOptions", "LiveSession", "Update"]
 
@@ -41,8 +41,8 @@ class LiveSession:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
-        wish: Wish,
+        scheduler: Scheduler,
+        decoding: DecodeOptions,
         options: LiveOptions,
         sample_rate: int = SAMPLE_RATE,
         on_update: Callable[[Update], None] | None = None,
@@ -58,8 +58,8 @@ class LiveSession:
         self._segmenter = Segmenter(options.vad)
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._thread: int | None = None  # the one that holds the lock
-        self._guesser = Guesser(checkpoint, wish, self._closed.is_set)
-        self._language = wish.language
+        self._decoder = IncrementalDecoder(scheduler, decoding, self._closed.is_set)
+        self._language = decoding.language
         self._pending = np.zeros(0, np.float32)  # received, but less than a hop
         self._held, self._held_from = np.zeros(0, np.float32), 0  # samples that a segment may still need
         self._head: list[np.ndarray] | None = []  # all samples, as long as they fit in a segment
@@ -170,9 +170,9 @@ class LiveSession:
             if late:
                 self._note(skipped=self.latency.skipped + 1)
             else:
-                self._open.guessed_at = self._position
+                self._open.decoded_at = self._position
                 before = self._open.text.shown
-                committed = self._guess(self._open)
+                committed = self._decode_open(self._open)
                 changed = changed or self._open.text.shown != before
         now = time.perf_counter()
         self._note(work=self.latency.work + now - began)
@@ -202,12 +202,12 @@ class LiveSession:
 
     # Decoding
 
-    def _guess(self, segment: OpenSegment) -> tuple[float, ...]:
+    def _decode_open(self, segment: OpenSegment) -> tuple[float, ...]:
         """Make a hypothesis about the open segment; return the delay of each word that it commits."""
         samples = self._held[segment.start - self._held_from :]
         if len(samples) < FRAME_LENGTH:
             return ()
-        found = backend.run(self._guesser.guess, segment, samples, self._count)
+        found = self._decoder.decode_open(segment, samples, self._count)
         if found is None:
             return ()
         self._count_tokens(found.timings)
@@ -224,7 +224,7 @@ class LiveSession:
         known = self._open is not None and self._open.start == span.start
         segment = self._open if known else OpenSegment(span.start, self.options.agreement)
         samples = self._held[span.start - self._held_from : span.end - self._held_from]
-        found = backend.run(self._guesser.finish, samples, span.start, self._count, segment.ids)
+        found = self._decoder.decode_final(samples, span.start, self._count, segment.ids)
         self._count += 1
         self._open = None
         backend.give_back_memory()
@@ -249,7 +249,7 @@ class LiveSession:
         if self._head and self._count and not is_silent(whole := np.concatenate(self._head)):
             # No longer than a segment: `transcribe` decodes such a recording whole and untrimmed.
             draft = [token.id for segment in self._segments for token in segment.tokens]
-            found = backend.run(self._guesser.finish, whole, 0, 0, draft)
+            found = self._decoder.decode_final(whole, 0, 0, draft)
             if found is None:
                 return None
             self._count_tokens(found.timings)

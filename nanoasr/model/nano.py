@@ -35,9 +35,13 @@ class Nano(nn.Module):
         """Encoded frames [B, T, D] -> embeddings [B, T', L], one for each `downsample_rate` frames."""
         return self.audio_adaptor(encoded, keep_mask(encoded, lengths))
 
+    def ctc_hidden(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
+        """Encoded frames [B, T, D] -> what the CTC branch's last layer reads."""
+        return self.ctc_decoder(encoded, keep_mask(encoded, lengths))
+
     def ctc_logits(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
         """Encoded frames [B, T, D] -> scores [B, T, V] of text units and blank."""
-        return self.ctc(self.ctc_decoder(encoded, keep_mask(encoded, lengths)))
+        return self.ctc(self.ctc_hidden(encoded, lengths))
 
     def ctc_logprobs(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
         """`ctc_logits` as float32 log-probabilities."""

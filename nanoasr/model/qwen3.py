@@ -1,5 +1,6 @@
 """Qwen3, the text decoder: a causal transformer over embeddings, with a cache that grows in place."""
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -249,9 +250,18 @@ class Cache:
         # padding looks at padding: a query that may look at nothing would turn into NaN, and spread
         return ((seen <= query) & ((seen >= padding) | (query < padding)))[:, None]
 
-    def trim(self, length: int) -> None:
-        """Forget every step from `length` on."""
-        self.length = min(self.length, length)
+    def drop_last(self, counts: Sequence[int]) -> None:
+        """Forget the last `counts[i]` steps of each row; rows that forget more than others move right."""
+        least = min(counts)
+        self.length -= least
+        if max(counts) == least:
+            return
+        shift = mx.array([count - least for count in counts])
+        index = mx.maximum(mx.arange(self.length) - shift[:, None], 0)[:, None, :, None]
+        for layer in self.layers:
+            layer.keys = mx.take_along_axis(layer.keys[:, :, : self.length], index, axis=2)
+            layer.values = mx.take_along_axis(layer.values[:, :, : self.length], index, axis=2)
+        self.padding = shift if self.padding is None else self.padding + shift
 
     def state(self) -> list[mx.array]:
         """Its arrays, for mx.eval."""

@@ -11,8 +11,8 @@ from ..errors import OptionError
 from .style import heat_map, plain, pooled, styled
 
 if TYPE_CHECKING:
+    from ..families.base import Inspection
     from ..introspection.attention import TextAttention
-    from ..recognizer import Inspection
 
 _MOST_LABELS = 60
 

@@ -22,7 +22,7 @@ from .style import (
 )
 
 if TYPE_CHECKING:
-    from ..recognizer import Inspection
+    from ..families.base import Inspection
 
 _MOST_CTC_UNITS = 16
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..decode.generate import Request, generate
+from ..decode.generate import generate
+from ..decode.request import Request
 from ..decode.sampling import Sampling
+from ..model.ctc import collapse
 from ..model.nano import Nano
 from ..results.scoring import error_rates, normalize
 from .batches import Batch, Data
@@ -68,18 +70,12 @@ def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> lis
         ctc = [tokenizer.decode(collapse(row[:n], model.config.ctc.blank_id)).strip() for row, n in paths]
     llm: list[str | None] = [None] * len(batch.texts)
     if use_llm:
-        requests = [Request(prompt) for prompt in _prompts(model, batch, model.adapt(encoded, lengths))]
         sampling = Sampling(max_tokens=min(4096, 2 * batch.text.shape[1] + 8))
-        for index, result in generate(model, requests, sampling, tokenizer.end_ids, width=len(requests)):
+        prompts = _prompts(model, batch, model.adapt(encoded, lengths))
+        requests = [Request(prompt, sampling) for prompt in prompts]
+        for index, result in generate(model, requests, tokenizer.end_ids, len(requests)):
             llm[index] = tokenizer.decode(result.ids).strip()
     return [Heard(*row) for row in zip(batch.texts, ctc, llm, strict=True)]
-
-
-def collapse(ids: Sequence[int], blank: int) -> list[int]:
-    """A best CTC path as labels: repeats merged, then blanks dropped."""
-    ids = np.asarray(ids)
-    changed = np.diff(ids, prepend=-1) != 0
-    return ids[changed & (ids != blank)].tolist()
 
 
 def _prompts(model: Nano, batch: Batch, audio: mx.array) -> list[mx.array]:

@@ -11,8 +11,9 @@ import numpy as np
 from .. import plots
 from ..decode.sampling import Sampling
 from ..errors import AudioEmptyError, AudioError, NanoASRError, OptionError
+from ..families.base import Inspection
 from ..introspection.attention import TextAttention
-from ..recognizer import Inspection, Recognizer
+from ..recognizer import Recognizer
 from ..results.transcript import Token
 from . import html
 from .models import SharedModel
@@ -282,5 +283,5 @@ def _token_name(recognizer: Recognizer) -> Callable[[int], str]:
 
 
 def _unit_name(recognizer: Recognizer) -> Callable[[int], str]:
-    units = recognizer.ctc_tokens
+    units = recognizer.model_family.ctc_tokens
     return (lambda i: html.visible(units.decode([i]))) if units else (lambda i: "unit")

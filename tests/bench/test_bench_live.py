@@ -20,12 +20,12 @@ RANDOM = Subject(random=True, config=TINY)
 def test_the_update_has_heard_all_but_half_a_second_and_guesses_all_but_the_last_words():
     samples = made_up_speech(2.5)
     update = _Update(Recognizer(backend.run(RANDOM.load)), samples, 12)
-    segment = update._heard(update._draft)
-    known = backend.run(segment.hear, samples[: 2 * 16000]).shape[0]
-    found = backend.run(update._guess, segment)
-    assert (known, backend.run(segment.hear, samples).shape[0]) == (198, 248)
-    assert (found.made.drafted, found.made.accepted, len(found.made.ids)) == (11, 10, 12)
-    assert found.segment.text == backend.run(update._guess, update._heard()).segment.text
+    segment = update._open_segment(update._draft)
+    known = backend.run(segment.extend_filterbank, samples[: 2 * 16000]).shape[0]
+    found = update._decode(segment)
+    assert (known, backend.run(segment.extend_filterbank, samples).shape[0]) == (198, 248)
+    assert (found.timings.drafted, found.timings.accepted, found.timings.tokens) == (11, 10, 12)
+    assert found.segment.text == update._decode(update._open_segment()).segment.text
 
 
 def test_the_report_has_the_update_with_a_draft_and_without():

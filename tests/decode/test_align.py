@@ -42,11 +42,11 @@ def test_a_long_text_is_aligned_as_well_as_a_short_one():
     assert [(span.start, span.end) for span in found] == [(frame, frame + 1) for frame in said]
 
 
-class Letters:
-    """A unit for each of a, b, c."""
-
-    def pieces(self, text):
-        return [Piece("abc".index(char), i, i + 1) for i, char in enumerate(text) if char in "abc"]
+def times_of(token_texts, text, logprobs, samples, offset=0.0):
+    """The times of tokens where a, b and c are the units."""
+    pieces = [Piece("abc".index(char), i, i + 1) for i, char in enumerate(text) if char in "abc"]
+    columns = logprobs[:, [BLANK, *(piece.id for piece in pieces)]]
+    return token_times(token_texts, text, pieces, columns, samples, offset)
 
 
 def spikes(frames: int, said: dict[int, int]) -> np.ndarray:
@@ -68,19 +68,19 @@ def noise(*spans: tuple[float, float], seconds: float) -> np.ndarray:
 def test_words_have_the_edges_of_their_sound_and_tokens_a_share_of_their_word():
     heard = noise((0.2, 0.7), (1.0, 1.5), seconds=1.8)
     probabilities = spikes(30, {7: 0, 9: 1, 20: 2})
-    times = token_times(["ab", "", " c"], "ab c", probabilities, Letters(), BLANK, heard, offset=10.0)
+    times = times_of(["ab", "", " c"], "ab c", probabilities, heard, offset=10.0)
     (start, end, sure), nothing, (later, last, _) = times
     np.testing.assert_allclose([start, end, later, last], [10.2, 10.7, 11.0, 11.5], atol=0.03)
     assert nothing is None and math.isclose(sure, 0.97)
 
-    a, b, _ = token_times(["a", "b", " c"], "ab c", probabilities, Letters(), BLANK, heard)
+    a, b, _ = times_of(["a", "b", " c"], "ab c", probabilities, heard)
     np.testing.assert_allclose([a[0], a[1], b[1]], [0.2, 9 * 0.06 + 0.0125 - 0.03, 0.7], atol=0.03)
     assert a[1] == b[0]
 
 
 def test_a_word_that_was_written_before_it_was_said_is_found_where_it_was_said():
     heard = noise((0.5, 0.9), (1.1, 1.5), seconds=1.8)
-    times = token_times(["a", " b"], "a b", spikes(30, {0: 0, 22: 1}), Letters(), BLANK, heard)
+    times = times_of(["a", " b"], "a b", spikes(30, {0: 0, 22: 1}), heard)
     np.testing.assert_allclose([t for time in times for t in time[:2]], [0.5, 0.9, 1.1, 1.5], atol=0.03)
 
 
@@ -101,6 +101,6 @@ def test_a_character_of_several_units_and_its_comma_are_one_word():
 
 def test_text_that_does_not_fit_has_no_times():
     silence = np.zeros(8000, np.float32)
-    assert token_times(["abcabc"], "abcabc", spikes(4, {}), Letters(), BLANK, silence) == [None]
-    assert token_times(["xyz"], "ab", spikes(9, {2: 0, 4: 1}), Letters(), BLANK, silence) == [None]
-    assert token_times([], "", spikes(9, {}), Letters(), BLANK, silence) == []
+    assert times_of(["abcabc"], "abcabc", spikes(4, {}), silence) == [None]
+    assert times_of(["xyz"], "ab", spikes(9, {2: 0, 4: 1}), silence) == [None]
+    assert times_of([], "", spikes(9, {}), silence) == []

@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nanoasr.checkpoint.load import load_checkpoint
-from nanoasr.decode.draft import generate_drafted
-from nanoasr.decode.generate import Generated, Request, generate
+from nanoasr.decode.draft import DraftPolicy
+from nanoasr.decode.generate import generate
+from nanoasr.decode.request import Generated, Request
 from nanoasr.decode.sampling import Sampling
 
 PARITY = Path(__file__).parents[1] / "parity"
@@ -49,15 +50,17 @@ def strange_sounds(seed: int) -> mx.array:
 
 
 def plain(x: mx.array, sampling: Sampling = Sampling(), end_ids: frozenset[int] = LOOPS) -> Generated:  # noqa: B008
-    [(_, result)] = generate(model(), [Request(x)], sampling, end_ids, alternatives=True)
+    [(_, result)] = generate(model(), [Request(x, sampling, alternatives=True)], end_ids)
     return result
 
 
 plain_of = cache(lambda prompt, end_ids=LOOPS: plain(embeddings(prompt), end_ids=end_ids))
 
 
-def drafted(x: mx.array, draft=(), sampling=Sampling(), end_ids=LOOPS, **options) -> Generated:  # noqa: B008
-    return generate_drafted(model(), Request(x), sampling, end_ids, draft, **options)
+def drafted(x: mx.array, draft=(), sampling=Sampling(), end_ids=LOOPS, lookup=6, **options) -> Generated:  # noqa: B008
+    request = Request(x, sampling, draft=draft, **options)
+    [(_, result)] = generate(model(), [request], end_ids, policy=DraftPolicy(lookup, always=True))
+    return result
 
 
 def assert_same(found: Generated, wanted: Generated) -> None:
@@ -232,9 +235,8 @@ def test_penalties_for_repeats_are_kept_with_right_and_wrong_drafts(sampling, pr
 
 def test_random_sampling_is_that_of_generate_and_shows_the_model_no_draft():
     sampling = Sampling(temperature=1.0, max_tokens=20)
-    request = Request(embeddings(LONG), seed=3)
-    [(_, wanted)] = generate(model(), [request], sampling, LOOPS)
-    found = generate_drafted(model(), request, sampling, LOOPS, wanted.ids)
+    [(_, wanted)] = generate(model(), [Request(embeddings(LONG), sampling, seed=3)], LOOPS)
+    found = drafted(embeddings(LONG), wanted.ids, sampling, seed=3)
     assert found.ids == wanted.ids
     assert found.drafted == 0
 
@@ -242,14 +244,37 @@ def test_random_sampling_is_that_of_generate_and_shows_the_model_no_draft():
 def test_tokens_are_told_one_by_one_in_order():
     told = []
     wanted = plain_of(LONG, LONG_END)
-    request = Request(embeddings(LONG), on_token=told.append)
-    generate_drafted(model(), request, Sampling(), LONG_END, with_an_error(wanted.ids, 20))
+    drafted(embeddings(LONG), with_an_error(wanted.ids, 20), end_ids=LONG_END, on_token=told.append)
     assert told == wanted.ids
 
 
 def test_cancelling_ends_within_an_accepted_draft():
     told = []
     wanted = plain_of(LONG, LONG_END)
-    request = Request(embeddings(LONG), on_token=told.append, cancelled=lambda: len(told) == 12)
-    found = generate_drafted(model(), request, Sampling(), LONG_END, wanted.ids)
+    found = drafted(
+        embeddings(LONG), wanted.ids, end_ids=LONG_END, on_token=told.append, cancelled=lambda: len(told) == 12
+    )
     assert (found.ids, found.stop) == (wanted.ids[:12], "cancelled")
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 8])
+@pytest.mark.parametrize("always", [True, False])
+@quick
+@given(data=st.data())
+def test_rows_with_any_drafts_and_settings_give_what_each_gives_alone(batch_size, always, data):
+    samplings = [
+        Sampling(max_tokens=24),
+        Sampling(max_tokens=30, repetition_penalty=1.3, no_repeat_ngram=2),
+        Sampling(max_tokens=12, temperature=0.9),
+    ]
+    requests = []
+    for i in range(data.draw(st.integers(2, 6), label="rows")):
+        x = embeddings(data.draw(prompts, label="prompt"))
+        sampling = data.draw(st.sampled_from(samplings), label="sampling")
+        [(_, wanted)] = generate(model(), [Request(x, sampling, seed=i)], LOOPS)
+        right = wanted.ids
+        kinds = [None, (), right, right[: len(right) // 2], with_an_error(right, len(right) // 3), right[1:]]
+        requests.append((Request(x, sampling, seed=i, draft=data.draw(st.sampled_from(kinds), label="draft")), wanted))
+    found = dict(generate(model(), [request for request, _ in requests], LOOPS, batch_size, DraftPolicy(always=always)))
+    for i, (_, wanted) in enumerate(requests):
+        assert_same(found[i], wanted)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanoasr.checkpoint.load import load_checkpoint
-from nanoasr.decode.generate import Generated, Request, generate, looping
+from nanoasr.decode.generate import generate
+from nanoasr.decode.request import Generated, Request, looping
 from nanoasr.decode.sampling import Sampling
 
 PARITY = Path(__file__).parents[1] / "parity"
@@ -49,7 +50,8 @@ def strange_requests() -> list[Request]:
 
 
 def decode(requests, sampling=SIXTEEN, end_ids=NO_END, width=1, **options) -> list[Generated]:
-    found = dict(generate(model(), requests, sampling, end_ids, width, **options))
+    asked = [replace(request, sampling=sampling, **options) for request in requests]
+    found = dict(generate(model(), asked, end_ids, width))
     assert sorted(found) == list(range(len(found)))
     return [found[i] for i in range(len(found))]
 
@@ -110,9 +112,9 @@ def test_requests_are_taken_only_when_there_is_room_for_them():
     def requests():
         for i, wish in enumerate(strange_requests()):
             taken.append(i)
-            yield wish
+            yield replace(wish, sampling=SIXTEEN)
 
-    for _ in generate(model(), requests(), SIXTEEN, NO_END, width=3):
+    for _ in generate(model(), requests(), NO_END, batch_size=3):
         assert len(taken) <= finished + 3
         finished += 1
     assert finished == len(strange_requests())

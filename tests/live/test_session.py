@@ -69,10 +69,10 @@ def heard(asr, talk):
 
 
 def told(updates):
-    """Updates without what depends on the clock."""
+    """Updates without what depends on the clock; whether drafts pay does, too."""
     return [
         (u.committed, u.tentative, [(s.text, s.start, s.end, s.revised) for s in u.segments], u.revisions, u.start,
-         replace(u.latency, work=0, update=0))
+         replace(u.latency, work=0, update=0, drafted=0, accepted=0, steps=0))
         for u in updates
     ]  # fmt: skip
 

@@ -122,15 +122,14 @@ def test_rows_of_unequal_prompts_stand_flush_right(llm):
         assert np.allclose(step[row, 0], alone(llm, x[row, : n + 1]), atol=1e-4)
 
 
-def test_what_is_trimmed_is_forgotten(llm):
+def test_what_is_dropped_is_forgotten(llm):
     x, other = embeddings(1), embeddings(1, seed=2)
     cache = Cache(SMALL.llm)
     llm(x[:, :6], cache)
     llm(other[:, :5], cache)
-    cache.trim(6)
+    cache.drop_last([5])
     found = np.array(llm(x[:, 6:7], cache))
     assert np.allclose(found[0, 0], alone(llm, x[0, :7]), atol=1e-4)
-    cache.trim(100)
     assert cache.length == 7
 
 
@@ -143,7 +142,7 @@ def test_rows_come_and_go_and_each_goes_on_as_if_alone(llm, data):
     cache, rows, lengths, waiting = Cache(SMALL.llm), [0], [first], [1, 2, 3, 4, 5]
     llm(x[:1, :first], cache)
     for _ in range(data.draw(st.integers(1, 6), label="events")):
-        event = data.draw(st.sampled_from(["join", "keep", "step"]))
+        event = data.draw(st.sampled_from(["join", "keep", "drop", "step"]))
         if event == "join" and waiting:
             row, length = waiting.pop(), data.draw(st.integers(1, 12), label="prompt")
             other = Cache(SMALL.llm)
@@ -154,6 +153,10 @@ def test_rows_come_and_go_and_each_goes_on_as_if_alone(llm, data):
             kept = data.draw(st.lists(st.sampled_from(range(len(rows))), min_size=1, unique=True), label="kept")
             cache.keep_rows(kept)
             rows, lengths = [rows[i] for i in kept], [lengths[i] for i in kept]
+        elif event == "drop":
+            counts = [data.draw(st.integers(0, n - 1), label="dropped") for n in lengths]
+            cache.drop_last(counts)
+            lengths = [n - count for n, count in zip(lengths, counts, strict=True)]
         states = np.array(llm(mx.stack([x[row, n] for row, n in zip(rows, lengths, strict=True)])[:, None], cache))
         lengths = [n + 1 for n in lengths]
         for state, row, n in zip(states[:, 0], rows, lengths, strict=True):

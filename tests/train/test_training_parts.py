@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from nanoasr.errors import OptionError
+from nanoasr.model.ctc import collapse
 from nanoasr.model.nano import Nano
 from nanoasr.train.batches import Batch
 from nanoasr.train.config import read_config
-from nanoasr.train.evaluate import collapse, word_error_rate
+from nanoasr.train.evaluate import word_error_rate
 from nanoasr.train.lora import LoRAConfig, add_lora, merge_lora
 from nanoasr.train.memory import depthwise
 from nanoasr.train.network import fit_together, freeze

@@ -26,6 +26,7 @@ import numpy as np
 
 import nanoasr
 from nanoasr.audio.files import load_audio
+from nanoasr.model.ctc import collapse
 from nanoasr.results.scoring import normalize
 from nanoasr.train.evaluate import word_error_rate
 from nanoasr.train.manifest import read_manifest
@@ -80,7 +81,7 @@ def by_ctc(asr: nanoasr.Recognizer, recordings: Recordings) -> float:
     heard = []
     for samples in recordings.samples:
         logprobs = np.array(asr.inspect(samples).ctc_logprobs)
-        heard.append(asr.ctc_tokens.decode(asr.ctc_tokens.greedy_ids(logprobs, logprobs.shape[1] - 1)))
+        heard.append(asr.model_family.ctc_tokens.decode(collapse(logprobs.argmax(axis=-1), logprobs.shape[1] - 1)))
     return word_error_rate(recordings.texts, heard)
 
 

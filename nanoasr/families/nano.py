@@ -1,0 +1,305 @@
+"""Fun-ASR-Nano: an encoder whose frames a language model reads, and a CTC branch for drafts and times."""
+
+import functools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from .. import backend
+from ..audio.features import features, filterbank, frame_count, lfr, lfr_count, normalized
+from ..checkpoint.ctc_tokens import load_ctc_tokens
+from ..checkpoint.load import Checkpoint
+from ..decode.align import token_times
+from ..decode.generate import DecoderBatch, generate
+from ..decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_prompt
+from ..decode.request import Generated, Request
+from ..decode.text import TextStream
+from ..model.ctc import collapse
+from ..results.transcript import Segment, Timings
+from ..results.words import Alternative, Token
+from .base import DecodedSegment, DecodeOptions, Inspection, SegmentJob
+
+_PADDING = 1.25  # on a CPU, recordings are encoded together where the longest is at most so much longer
+
+
+@dataclass(frozen=True)
+class NanoInspection(Inspection):
+    """What the language model reads, in addition."""
+
+    adapted: mx.array  # [T'', L]
+    audio_tokens: mx.array  # [A, L]: the first of `adapted`, or all
+    prefix_ids: mx.array  # the prompt before the audio
+    suffix_ids: mx.array  # and after it
+    first_logits: mx.array  # [V]: scores of the first token of the text
+
+
+@dataclass(frozen=True)
+class CTCFrames:
+    """The CTC branch's output for one segment: small, since a row of log-probabilities is as long as the vocabulary."""
+
+    hidden: mx.array  # [T', D]
+    normalizer: mx.array  # [T']
+    best: np.ndarray  # [T']: the likeliest id of each frame
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The front half of the network's work for one segment; `seconds` by stage."""
+
+    audio_tokens: mx.array  # [A, L]
+    ctc: CTCFrames | None
+    seconds: dict[str, float]
+
+
+class NanoFamily:
+    """Implements `Family` for Fun-ASR-Nano checkpoints."""
+
+    name = "nano"
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint, self.model, self.tokenizer = checkpoint, checkpoint.model, checkpoint.tokenizer
+        has_ctc = self.model.config.ctc is not None
+        self.ctc_tokens = load_ctc_tokens(checkpoint.layout, checkpoint.tokenizer) if has_ctc else None
+        self._prompt = functools.lru_cache(64)(self._build_prompt)
+
+    @property
+    def has_timestamps(self) -> bool:
+        return self.ctc_tokens is not None
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        layout = self.checkpoint.layout
+        if layout.languages:
+            return tuple(language for language in LANGUAGES if language.prompt in layout.languages)
+        # Fun-ASR-Nano and -MLT-Nano have the same config: only the repository tells them apart.
+        return NANO_LANGUAGES if "fun-asr-nano" in (layout.hub_id or "").lower() else LANGUAGES
+
+    def text(self, ids: Sequence[int]) -> str:
+        stream = TextStream(self.tokenizer)
+        for token_id in ids:
+            stream.token_text(token_id)
+        return stream.text
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        parts = {"encoder": [self.model.audio_encoder], "adaptor": [self.model.audio_adaptor], "llm": [self.model.llm]}
+        return parts | ({"ctc": [self.model.ctc_decoder, self.model.ctc]} if self.model.config.ctc else {})
+
+    def new_batch(self) -> "NanoBatch":
+        return NanoBatch(self)
+
+    def prompt(self, options: DecodeOptions) -> Prompt:
+        """The token ids around the audio."""
+        return self._prompt(options.language, options.hotwords, options.itn)
+
+    def _build_prompt(self, code: str | None, hotwords: tuple[str, ...], itn: bool) -> Prompt:
+        language = next((language for language in LANGUAGES if language.code == code), None)
+        return build_prompt(self.tokenizer, language, hotwords, itn)
+
+    def embed_prompt(self, prompt: Prompt, audio_tokens: mx.array) -> mx.array:
+        """The language model's input [N, L]: the prompt around the audio."""
+        before, after = (self.model.llm.embed(mx.array(ids)) for ids in (prompt.prefix, prompt.suffix))
+        return mx.concatenate([before, audio_tokens, after])
+
+    def encode(self, jobs: Sequence[SegmentJob]) -> list[Encoded]:
+        """Run features, encoder, adaptor and, where it is needed, the CTC branch, for one padded batch."""
+        model, watch = self.model, _Stopwatch(len(jobs))
+        frames = [lfr_count(frame_count(len(job.samples))) for job in jobs]
+        lengths = mx.array(frames) if len(set(frames)) > 1 else None
+        x = watch.stage("features", self._features(jobs))
+        encoded = watch.stage("encoder", model.encode(x, lengths))
+        adapted = watch.stage("adaptor", model.adapt(encoded, lengths))
+        ctc: list[CTCFrames | None] = [None] * len(jobs)
+        if self.ctc_tokens and any(job.options.timestamps or job.options.drafts for job in jobs):
+            ctc = self._ctc_frames(encoded, frames, lengths, watch)
+        return [
+            Encoded(adapted[i, : model.audio_token_count(count)], ctc[i], watch.seconds)
+            for i, count in enumerate(frames)
+        ]
+
+    def _features(self, jobs: Sequence[SegmentJob]) -> mx.array:
+        if len(jobs) == 1 and jobs[0].filterbank is not None:
+            return normalized(lfr(jobs[0].filterbank), self.checkpoint.cmvn)[None]
+        counts = [len(job.samples) for job in jobs]
+        batch = np.zeros((len(jobs), max(counts)), dtype=np.float32)
+        for row, job in zip(batch, jobs, strict=True):
+            row[: len(job.samples)] = job.samples
+        unequal = len(set(counts)) > 1
+        return features(mx.array(batch), mx.array(counts) if unequal else None, self.checkpoint.cmvn)
+
+    def _ctc_frames(self, encoded: mx.array, frames: Sequence[int], lengths, watch: "_Stopwatch") -> list[CTCFrames]:
+        hidden = watch.stage("align", self.model.ctc_hidden(encoded, lengths))
+        found = []
+        for row, count in zip(hidden, frames, strict=True):  # one at a time: their scores are large
+            own = row[: self.model.ctc_decoder.frame_count(count)]
+            logits = self.model.ctc(own)
+            normalizer, best = mx.logsumexp(logits.astype(mx.float32), axis=-1), mx.argmax(logits, axis=-1)
+            watch.stage("align", [normalizer, best])
+            found.append(CTCFrames(own, normalizer, np.array(best)))
+        return found
+
+    def ctc_text(self, ctc: CTCFrames | None) -> list[int]:
+        """What the CTC branch alone would write, in the language model's ids."""
+        if ctc is None or not self.ctc_tokens:
+            return []
+        return self.tokenizer.encode(self.ctc_tokens.decode(collapse(ctc.best, self._blank)))
+
+    @property
+    def _blank(self) -> int:
+        return self.model.config.ctc.blank_id
+
+    def finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> DecodedSegment:
+        """Spell a row that is done, and align its tokens with the audio."""
+        start = time.perf_counter()
+        stream = TextStream(self.tokenizer)
+        texts = [stream.token_text(token_id) for token_id in made.ids]
+        times: Sequence[tuple[float, float, float] | None] = [None] * len(texts)
+        if job.options.timestamps and self.ctc_tokens and encoded.ctc:
+            times = self._times(job, encoded.ctc, texts, stream.text)
+        tokens = []
+        for i, token_id in enumerate(made.ids):
+            begin, end, confidence = times[i] or (None, None, None)
+            others = made.alternatives[i] if made.alternatives else ()
+            likeliest = tuple(Alternative(other, self.tokenizer.decode([other]), logprob) for other, logprob in others)
+            tokens.append(Token(token_id, texts[i], made.logprobs[i], begin, end, likeliest, confidence))
+        segment = Segment(
+            text=stream.text,
+            start=job.start,
+            end=job.end,
+            tokens=tuple(tokens),
+            repetition_stopped=made.stop == "repetition",
+            truncated=made.stop == "length",
+        )
+        seconds = encoded.seconds | {"prefill": made.prefill_seconds, "decode": made.decode_seconds}
+        seconds["align"] = seconds.get("align", 0.0) + time.perf_counter() - start
+        counts = {"tokens": len(tokens), "steps": made.steps, "drafted": made.drafted, "accepted": made.accepted}
+        timings = Timings(**seconds, **counts, total=sum(seconds.values()))
+        return DecodedSegment(segment, timings, cancelled=made.stop == "cancelled")
+
+    def _times(self, job: SegmentJob, ctc: CTCFrames, texts: Sequence[str], text: str) -> Sequence:
+        pieces = self.ctc_tokens.pieces(text)
+        ids = mx.array([self._blank, *(piece.id for piece in pieces)])
+        scores = self.model.ctc.columns(ctc.hidden, ids).astype(mx.float32) - ctc.normalizer[:, None]
+        return token_times(texts, text, pieces, np.array(scores), job.samples, job.start)
+
+    def inspect(self, samples: np.ndarray, options: DecodeOptions) -> NanoInspection:
+        model, samples = self.model, mx.array(samples)
+        x = features(samples, cmvn=self.checkpoint.cmvn)
+        encoded = model.encode(x[None])
+        adapted = model.adapt(encoded)[0]
+        audio_tokens = adapted[: model.audio_token_count(x.shape[0])]
+        prompt = self.prompt(options)
+        embedded = self.embed_prompt(prompt, audio_tokens)
+        found = NanoInspection(
+            samples=samples,
+            filterbank=filterbank(samples),
+            features=x,
+            encoded=encoded[0],
+            ctc_logprobs=model.ctc_logprobs(encoded)[0] if model.config.ctc else None,
+            adapted=adapted,
+            audio_tokens=audio_tokens,
+            prefix_ids=mx.array(prompt.prefix),
+            suffix_ids=mx.array(prompt.suffix),
+            first_logits=model.llm.logits(model.llm(embedded[None])[:, -1])[0],
+        )
+        mx.eval([value for value in vars(found).values() if value is not None])
+        return found
+
+    def decode_features(self, x: np.ndarray, options: DecodeOptions, seed: int) -> str:
+        """The text for LFR features [T', 560]; call on the worker thread."""
+        adapted = self.model.adapt(self.model.encode(mx.array(x)[None]))[0]
+        embedded = self.embed_prompt(self.prompt(options), adapted[: self.model.audio_token_count(len(x))])
+        [(_, made)] = generate(self.model, [Request(embedded, options.sampling, seed)], self.tokenizer.end_ids)
+        return self.text(made.ids)
+
+
+class NanoBatch:
+    """Segments on their way through the decoder loop."""
+
+    def __init__(self, family: NanoFamily):
+        self._family = family
+        self._decoder = DecoderBatch(family.model, family.tokenizer.end_ids)
+        self._streams: dict[int, TextStream] = {}
+
+    def __len__(self) -> int:
+        return len(self._decoder.rows)
+
+    def admit(self, jobs: Sequence[SegmentJob]) -> None:
+        """Encode some segments and prefill their prompts, drafts included."""
+        for group in self._groups(jobs):
+            requests = [
+                self._request(job, encoded) for job, encoded in zip(group, self._family.encode(group), strict=True)
+            ]
+            self._decoder.admit(requests)
+
+    def _groups(self, jobs: Sequence[SegmentJob]) -> list[list[SegmentJob]]:
+        """Jobs that are encoded together: all on a GPU, those of about the same length on a CPU."""
+        if not backend.on_cpu:
+            return [list(jobs)]
+        groups: list[list[SegmentJob]] = []
+        for job in sorted(jobs, key=lambda job: len(job.samples)):
+            if groups and len(job.samples) <= _PADDING * len(groups[-1][0].samples) and job.filterbank is None:
+                groups[-1].append(job)
+            else:
+                groups.append([job])
+        return groups
+
+    def _request(self, job: SegmentJob, encoded: Encoded) -> tuple[tuple[SegmentJob, Encoded], Request]:
+        family, options = self._family, job.options
+        draft, others = None, []
+        if options.drafts and options.sampling.greedy:
+            spelled = family.ctc_text(encoded.ctc)
+            draft = [*job.draft, *spelled[len(job.draft) :]]  # CTC is quick to write what was said since
+            others = [spelled, *job.others]
+        request = Request(
+            embeddings=family.embed_prompt(family.prompt(options), encoded.audio_tokens),
+            sampling=options.sampling,
+            seed=job.seed,
+            draft=draft,
+            others=others,
+            alternatives=options.alternatives,
+            on_token=self._on_token(job) if job.on_text else None,
+            cancelled=job.cancelled,
+        )
+        return (job, encoded if options.timestamps else replace(encoded, ctc=None)), request
+
+    def _on_token(self, job: SegmentJob):
+        stream = self._streams[id(job)] = TextStream(self._family.tokenizer)
+
+        def on_token(token_id: int) -> None:
+            stream.token_text(token_id)
+            if piece := stream.new_text():
+                job.on_text(piece)
+
+        return on_token
+
+    def step(self) -> list[tuple[SegmentJob, DecodedSegment | Exception]]:
+        return [(job, self._finish(job, encoded, made)) for (job, encoded), made in self._decoder.step()]
+
+    def _finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> DecodedSegment | Exception:
+        stream = self._streams.pop(id(job), None)
+        try:
+            if made.error:
+                raise made.error
+            if stream and (rest := stream.finish()):
+                job.on_text(rest)
+            return self._family.finish(job, encoded, made)
+        except Exception as error:
+            return error
+
+
+class _Stopwatch:
+    """Times stages by waiting for what each computes; the time is divided among `rows`."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+        self.seconds: dict[str, float] = {}
+
+    def stage(self, name: str, value):
+        start = time.perf_counter()
+        mx.eval(value)
+        self.seconds[name] = self.seconds.get(name, 0.0) + (time.perf_counter() - start) / self.rows
+        return value

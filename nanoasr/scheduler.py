@@ -1,0 +1,135 @@
+"""Segments from any thread -> decoded segments, batched together on the worker thread in short pieces of work.
+
+Callers take turns: each call's segments wait in a queue of its own, and free places in the batch go to the queues in
+rotation, so a short recording waits for a few decoder passes, never for somebody's whole batch.
+"""
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+
+from . import backend
+from .families.base import DecodedSegment, Family, SegmentJob
+
+MOST_ROWS = 8 if backend.on_cpu else 64
+_AT_ONCE = 16.0 if backend.on_cpu else 1000.0  # seconds of audio encoded in one piece of work
+_PIECE = 0.02  # seconds of decoder passes before other work of the worker thread gets its turn
+
+
+class Call:
+    """The segments of one caller, at most `rows` of them in the batch at a time."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+        self.active = 0
+        self.waiting: deque[tuple[SegmentJob, Future]] = deque()
+
+    def cancel(self) -> None:
+        """Drop the segments that have not begun."""
+        self.waiting.clear()
+
+
+class Scheduler:
+    """One batch of a family's segments, shared by all callers."""
+
+    def __init__(self, family: Family):
+        self._batch = family.new_batch()
+        self._family = family
+        self._lock = threading.Lock()
+        self._calls: deque[Call] = deque()
+        self._running: dict[int, tuple[Call, Future]] = {}
+        self._scheduled = False
+
+    def submit(self, job: SegmentJob, call: Call | None = None) -> "Future[DecodedSegment]":
+        """Queue a segment; jobs of one `call` begin in the order in which they were submitted."""
+        call = call or Call(1)
+        future: Future[DecodedSegment] = Future()
+        with self._lock:
+            call.waiting.append((job, future))
+            if call not in self._calls:
+                self._calls.append(call)
+            if self._scheduled:
+                return future
+            self._scheduled = True
+        backend.submit(self._work)
+        return future
+
+    def result(self, future: "Future[DecodedSegment]") -> DecodedSegment:
+        """Wait for a segment; works from the worker thread too."""
+        while backend.on_worker_thread() and not future.done():
+            self._work(alone=True)
+        return future.result()
+
+    def _work(self, alone: bool = False) -> None:
+        try:
+            until = time.perf_counter() + _PIECE
+            self._admit()
+            while True:
+                for job, result in self._batch.step():
+                    self._settle(job, result)
+                if time.perf_counter() > until or not len(self._batch):
+                    break
+        except Exception as error:
+            self._fail(error)
+        if alone:
+            return
+        with self._lock:
+            self._scheduled = bool(len(self._batch) or self._calls)
+        if self._scheduled:
+            backend.submit(self._work)
+
+    def _admit(self) -> None:
+        """Begin with waiting segments, if there is room for a few; who has none in the batch need not wait for more."""
+        jobs = self._next_jobs()
+        if not jobs:
+            return
+        try:
+            self._batch.admit(jobs)
+        except Exception as error:
+            for job in jobs:
+                self._settle(job, error)
+
+    def _next_jobs(self) -> list[SegmentJob]:
+        """Take waiting segments from the calls in rotation."""
+        jobs: list[SegmentJob] = []
+        with self._lock:
+            rows, seconds, idle = len(self._batch), 0.0, 0
+            room = max([MOST_ROWS, *(call.rows for call in self._calls)]) - rows
+            bulk = room >= rows // 4
+            while self._calls and len(jobs) < room and seconds < _AT_ONCE and idle < len(self._calls):
+                call = self._calls[0]
+                self._calls.rotate(-1)
+                if not call.waiting:
+                    self._calls.remove(call)
+                elif call.active >= call.rows or (call.active and not bulk):
+                    idle += 1
+                else:
+                    idle = 0
+                    job, future = call.waiting.popleft()
+                    if future.set_running_or_notify_cancel():
+                        call.active += 1
+                        self._running[id(job)] = call, future
+                        jobs.append(job)
+                        seconds += job.end - job.start
+        return jobs
+
+    def _settle(self, job: SegmentJob, result: "DecodedSegment | Exception") -> None:
+        with self._lock:
+            call, future = self._running.pop(id(job), (None, None))
+            if future is None:  # its batch failed
+                return
+            call.active -= 1
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    def _fail(self, error: Exception) -> None:
+        """A pass failed: so do all segments in the batch; those that wait get a new one."""
+        with self._lock:
+            running, self._running = self._running, {}
+        self._batch = self._family.new_batch()
+        for call, future in running.values():
+            call.active -= 1
+            future.set_exception(error)

@@ -277,8 +277,8 @@ def test_realtime_sessions_leave_out_what_comes_too_late(asr, number):
 
 def test_realtime_sessions_do_not_queue_work_that_a_slow_model_cannot_do(asr, number, monkeypatch):
     session = asr.stream(options=LiveOptions(realtime=True))
-    guess = session._guess
-    monkeypatch.setattr(session, "_guess", lambda segment: (time.sleep(1.0), guess(segment))[1])
+    guess = session._decode_open
+    monkeypatch.setattr(session, "_decode_open", lambda segment: (time.sleep(1.0), guess(segment))[1])
     start = time.monotonic()
     for at in range(0, len(number), 4000):
         session.push(number[at : at + 4000])

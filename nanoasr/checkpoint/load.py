@@ -78,6 +78,8 @@ def load_checkpoint(
     model.eval()
     words = f"stored as {', '.join(sorted(stored))}, computed in {used}"
     cmvn = None if cmvn is None else mx.array(cmvn)
+    if cmvn is not None:
+        check_values("its CMVN", cmvn, layout)
     return Checkpoint(layout, model, tokenizer, cmvn, used, words, _notes(declared, layout))
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from ..errors import CheckpointError
 from .folder import read_bytes
 
-_MAX_BYTES = 16 << 20
-_MAX_PIECES = 1 << 18
+_MAX_BYTES, _MAX_PIECES, _MAX_LENGTH = 4 << 20, 1 << 18, 1024  # SenseVoice: 377 kB, 25,055, 16
 _SPACE = "\u2581"
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _UNKNOWN_TEXT = " \u2047 "
@@ -100,6 +99,8 @@ def _piece(message: bytes) -> Piece:
             kind = value
     if text is None or not _NORMAL <= kind <= _BYTE:
         raise ValueError(f"a piece without text or of unknown kind {kind}")
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"a piece of {len(text):,} characters")
     if kind == _BYTE and not (len(text) == 6 and text.startswith("<0x") and text.endswith(">")):
         raise ValueError(f"a byte written {text!r:.20}")
     if kind == _BYTE:

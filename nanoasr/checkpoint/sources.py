@@ -30,6 +30,7 @@ PRESETS: dict[str, tuple[str | None, str | None]] = {
 NEEDED_FILES = (
     "config.json",
     "config.yaml",
+    "configuration.json",
     "model*.safetensors",
     "model.safetensors.index.json",
     "model.pt",

@@ -8,8 +8,7 @@ from pathlib import Path
 from ..errors import CheckpointError
 from .folder import read_bytes
 
-_MAX_BYTES = 16 << 20
-_MAX_TOKENS = 1 << 18
+_MAX_BYTES, _MAX_TOKENS, _MAX_LENGTH = 16 << 20, 1 << 18, 1024  # seg_dict has 8 MB, the list 8,404 short tokens
 _UNKNOWN = "<unk>"
 _CHINESE = re.compile(r"[\u4e00-\u9fa50-9]+")
 
@@ -57,8 +56,8 @@ def read_tokens(path: Path) -> list[str]:
         raise CheckpointError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise CheckpointError(f"{path}: expected a list of tokens")
-    if not 0 < len(tokens) <= _MAX_TOKENS:
-        raise CheckpointError(f"{path}: a list of {len(tokens):,} tokens")
+    if not 0 < len(tokens) <= _MAX_TOKENS or max(map(len, tokens)) > _MAX_LENGTH:
+        raise CheckpointError(f"{path}: a list of {len(tokens):,} tokens, or one with too long a token")
     return tokens
 
 

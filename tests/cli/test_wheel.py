@@ -70,7 +70,8 @@ def output(*command: object) -> str:
 
 def test_the_wheel_holds_the_checkpoint_and_samples_but_not_the_recipe_or_pictures(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for part in ("nano-tiny/model.safetensors", "nano-tiny/README.md", "speech/jfk.flac", "speech/README.md"):
+    parts = ("nano-tiny/model.safetensors", "nano-tiny/README.md", "speech/jfk.flac", "speech/README.md")
+    for part in (*parts, "speaker/model.safetensors", "speaker/LICENSE.txt"):
         assert f"nanoasr/assets/{part}" in names
     assert not [name for name in names if re.search(r"recipe|screenshots|digits|\.svg", name)]
     assert wheel.stat().st_size < 30e6

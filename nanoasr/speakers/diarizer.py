@@ -1,0 +1,121 @@
+"""Who spoke when in a recording: speech is embedded as it is read, and clustered at the end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..audio import SAMPLE_RATE
+from ..audio.reader import read_ahead
+from ..audio.vad import VadOptions, find_segments
+from ..errors import OptionError
+from ..results.transcript import Transcript
+from .clustering import cluster
+from .embeddings import BATCH, SpeakerModel, cut_windows, load_speaker_model
+from .labels import label_segments
+from .turns import Turn, find_turns
+
+MOST_SPEAKERS = 50
+_FINE_SECONDS = 120.0  # of speech at first, whose windows are twice as close: short recordings have few otherwise
+
+
+class Diarizer:
+    """The voices of one recording. `add` its speech in order, then ask for the `turns` or `label` a transcript.
+
+    Only embeddings are kept: 4.6 MB for an hour of speech.
+    """
+
+    def __init__(self, model: SpeakerModel | None = None):
+        self.model = model or load_speaker_model()
+        self._spans: list[tuple[float, float]] = []
+        self._seconds = 0.0  # of speech
+        self._waiting: list[np.ndarray] = []
+        self._centres: list[np.ndarray] = []
+        self._embedded: list[np.ndarray] = []
+
+    def add(self, samples: np.ndarray, start: float) -> None:
+        """Take a segment of the recording (16 kHz mono) that begins at `start` seconds; silence in it is skipped."""
+        for span in find_segments(np.asarray(samples, np.float32)):
+            step = self.model.step // 2 if self._seconds < _FINE_SECONDS else self.model.step
+            windows, centres = cut_windows(samples[span.start : span.end], self.model.window, step)
+            self._seconds += (span.end - span.start) / SAMPLE_RATE
+            self._spans.append((start + span.start / SAMPLE_RATE, start + span.end / SAMPLE_RATE))
+            self._centres.append(start + (span.start + centres) / SAMPLE_RATE)
+            self._waiting.append(windows)
+        if sum(map(len, self._waiting)) >= BATCH:
+            self._embed()
+
+    def turns(self, speakers: bool | int = True) -> list[Turn]:
+        """Who spoke when, in order. `speakers`: how many there are; True to find out."""
+        count = speaker_count(speakers)
+        self._embed()
+        if not self._embedded:
+            return []
+        embeddings, centres = np.concatenate(self._embedded), np.concatenate(self._centres)
+        labels = cluster(embeddings, self._seconds / len(embeddings), count)
+        return find_turns(self._spans, centres, labels)
+
+    def label(self, transcript: Transcript, speakers: bool | int = True) -> Transcript:
+        """The transcript with a speaker for each segment; a segment is split where the voice changes."""
+        segments = label_segments(transcript.segments, self.turns(speakers))
+        return replace(transcript, segments=segments)
+
+    def _embed(self) -> None:
+        if self._waiting:
+            self._embedded.append(self.model.embed(np.concatenate(self._waiting)))
+            self._waiting = []
+
+
+def diarize(
+    source: "str | Path | bytes | np.ndarray | object",
+    speakers: bool | int = True,
+    *,
+    sample_rate: int | None = None,
+    model: SpeakerModel | None = None,
+) -> list[Turn]:
+    """Find who speaks when in a recording, as turns of "S1", "S2" … in order of appearance.
+
+    Where two speak at once, the turn is one speaker's, as a rule the louder's. Silence and noise give no turns.
+
+    source       a file, bytes, a file object or an array, as for `transcribe`
+    speakers     how many there are; True to find out
+    sample_rate  of an array (16,000 by default)
+    model        from `load_speaker_model`; None for the bundled one
+    """
+    return _heard(source, sample_rate, speakers, model).turns(speakers)
+
+
+def label(
+    transcript: Transcript,
+    source: "str | Path | bytes | np.ndarray | object",
+    speakers: bool | int = True,
+    *,
+    sample_rate: int | None = None,
+    model: SpeakerModel | None = None,
+) -> Transcript:
+    """Label the segments and words of a transcript with "S1", "S2" …, from the recording it was made of.
+
+    Words are labelled by their times, and a segment is split where the voice changes; a segment whose words have no
+    times gets the speaker who speaks most in it. The other arguments are those of `diarize`; False changes nothing.
+    """
+    return transcript if speakers is False else _heard(source, sample_rate, speakers, model).label(transcript, speakers)
+
+
+def speaker_count(speakers: bool | int) -> int | None:
+    """The number of speakers asked for, None to find out; OptionError for anything else."""
+    if speakers is True:
+        return None
+    if isinstance(speakers, bool) or not isinstance(speakers, int) or not 1 <= speakers <= MOST_SPEAKERS:
+        raise OptionError(f"speakers={speakers!r:.80}: use False, True or a number from 1 to {MOST_SPEAKERS}")
+    return int(speakers)
+
+
+def _heard(source: object, sample_rate: int | None, speakers: bool | int, model: SpeakerModel | None) -> Diarizer:
+    speaker_count(speakers)  # before work begins
+    diarizer = Diarizer(model)
+    for recording in read_ahead([source], sample_rate, VadOptions(), workers=1):
+        for cut in recording.cuts():
+            diarizer.add(cut.samples, cut.start)
+        if recording.error:
+            raise recording.error
+    return diarizer

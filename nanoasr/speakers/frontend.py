@@ -1,0 +1,64 @@
+"""Samples -> what the speaker networks take: librosa's mel energies for GE2E, Kaldi's filterbank for CAM++."""
+
+import functools
+
+import mlx.core as mx
+import numpy as np
+
+from ..audio.features import FFT_SIZE, FRAME_LENGTH, FRAME_SHIFT, PRE_EMPHASIS, SAMPLE_RATE, mel_matrix
+
+MEL_BINS = 40
+
+
+def mel_energies(windows: mx.array) -> mx.array:
+    """Samples [B, N] -> [B, 1 + N // 160, 40], as `librosa.feature.melspectrogram` gives them; no logarithm."""
+    half = FRAME_LENGTH // 2
+    power = _power(mx.pad(windows, [(0, 0), (half, half)]), mx.array(_hann()), FRAME_LENGTH)
+    return power @ mx.array(slaney_filters())
+
+
+def kaldi_filterbank(windows: mx.array) -> mx.array:
+    """Samples [B, N] in [-1, 1] -> log mel energies [B, T, 80] less their mean over time, as FunASR feeds CAM++."""
+    frames = _frames(windows)
+    frames = frames - frames.mean(axis=-1, keepdims=True)
+    before = mx.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
+    power = _spectrum((frames - PRE_EMPHASIS * before) * mx.array(_povey()), FFT_SIZE)
+    mel = mx.log(mx.maximum(power @ mx.array(mel_matrix()), float(np.finfo(np.float32).eps)))
+    return mel - mel.mean(axis=1, keepdims=True)
+
+
+def _power(windows: mx.array, window: mx.array, size: int) -> mx.array:
+    return _spectrum(_frames(windows) * window, size)
+
+
+def _frames(windows: mx.array) -> mx.array:
+    count = max(0, 1 + (windows.shape[-1] - FRAME_LENGTH) // FRAME_SHIFT)
+    positions = mx.arange(count)[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
+    return windows.astype(mx.float32)[..., positions]
+
+
+def _spectrum(frames: mx.array, size: int) -> mx.array:
+    spectrum = mx.fft.rfft(frames, n=size)
+    return mx.square(spectrum.real) + mx.square(spectrum.imag)
+
+
+@functools.cache
+def _hann() -> np.ndarray:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH)).astype(np.float32)
+
+
+@functools.cache
+def _povey() -> np.ndarray:
+    return ((0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / (FRAME_LENGTH - 1))) ** 0.85).astype(np.float32)
+
+
+@functools.cache
+def slaney_filters() -> np.ndarray:
+    """librosa's 40 mel filters of equal area, from 0 to 8,000 Hz, as a [201, 40] matrix."""
+    # Slaney's scale is linear up to 1,000 Hz (mel 15), then logarithmic: 27 mel for a factor of 6.4.
+    mel = np.linspace(0, 15 + 27 * np.log(SAMPLE_RATE / 2 / 1000) / np.log(6.4), MEL_BINS + 2)
+    edges = np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((np.maximum(mel, 15) - 15) * np.log(6.4) / 27))
+    hz = np.linspace(0, SAMPLE_RATE / 2, FRAME_LENGTH // 2 + 1)[:, None]
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    filters = np.maximum(0, np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre)))
+    return (filters * 2 / (right - left)).astype(np.float32)

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
 from ..errors import OptionError
 from .arguments import MODEL_HELP, positive
 from .console import print_message
@@ -33,7 +34,7 @@ The access log goes to stderr, one JSON line a request, without texts.""",
     add("--port", type=int, default=8000, help="port to listen on (default 8000; 0 takes a free one)")
     add("--model", action="append", metavar="[NAME=]MODEL", help=f"{MODEL_HELP}; repeat it for several")
     add("--alias", action="append", default=[], metavar="NAME", help="another name of the first model, as whisper-1")
-    add("--quantize", help="quantize weights: llm-8bit, llm-4bit, all-8bit or all-4bit")
+    add("--quantize", choices=QUANTIZATIONS, help="quantize weights")
     add("--dtype", choices=("float32", "bfloat16"), help="compute dtype (default bfloat16; CPU float32)")
     add("--allow-load", action="store_true", help="load presets and hub ids that requests name")
     add("--api-key", metavar="KEY", help=f"require this key (default: ${_KEY_VARIABLE} if set)")

@@ -1,10 +1,13 @@
 """The access log, request metrics, and the last line of defence: an error of any kind becomes a plain 500."""
 
+import asyncio
+import contextlib
 import json
 import logging
 import time
 from dataclasses import dataclass
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +17,7 @@ from .metrics import Metrics
 log = logging.getLogger("nanoasr.serve")
 access_log = logging.getLogger("nanoasr.serve.access")
 CLIENT_GONE = 499  # as nginx logs it; never sent
+_DRAINED, _DRAIN_SECONDS = 4, 10.0  # how much of a refused body is read, in largest uploads, and how long
 
 
 @dataclass
@@ -34,25 +38,35 @@ def record_of(scope: Scope) -> Record:
 class AccessLog:
     """Middleware: one JSON line and one count for each request or WebSocket session."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics):
+    def __init__(self, app: ASGIApp, metrics: Metrics, max_bytes: int):
         self.app, self.metrics = app, metrics
+        self._most_drained = _DRAINED * max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request and log it."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
-        record, began, started = record_of(scope), time.perf_counter(), False
+        record, began, started, body_read = record_of(scope), time.perf_counter(), False, False
+
+        async def received() -> Message:
+            nonlocal body_read
+            message = await receive()
+            body_read = body_read or not message.get("more_body", False)
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal started
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
+                refused = message["type"] == "http.response.start" and message["status"] >= 400
+                if refused and message["status"] != 408 and not body_read:
+                    await _drain(scope, receive, self._most_drained)
                 started, record.status = True, message["status"]
             elif message["type"] == "websocket.accept":
                 started, record.status = True, 101
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, received, watched)
         except (ClientGone, ClientDisconnect):
             record.status = CLIENT_GONE
         except Exception:
@@ -64,6 +78,24 @@ class AccessLog:
             seconds = time.perf_counter() - began
             self.metrics.count_request(record.route, record.status, seconds)
             access_log.info(json.dumps(_line(scope, record, seconds)))
+
+
+async def _drain(scope: Scope, receive: Receive, most: int) -> None:
+    """Read and forget the rest of a refused body: most clients read an answer only after they have sent everything."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length", "")
+    if "expect" in headers or (length.isdecimal() and int(length) > most):
+        return
+
+    async def read() -> None:
+        left, more = most, True
+        while more and left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            more = message.get("more_body", False)
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), _DRAIN_SECONDS)
 
 
 def _line(scope: Scope, record: Record, seconds: float) -> dict:

@@ -50,7 +50,7 @@ def create_app(
         max_minutes * 60,
         tuple(cors),
     )
-    middleware = [Middleware(AccessLog, metrics=service.metrics)]
+    middleware = [Middleware(AccessLog, metrics=service.metrics, max_bytes=service.max_bytes)]
     if cors:
         middleware.append(
             Middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["*"], allow_headers=["*"])
@@ -76,6 +76,7 @@ def create_app(
         exception_handlers={APIError: handle_api_error, HTTPException: handle_http_exception},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
     app.state.service = service
     return app
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from .errors import APIError
 from .metrics import Metrics
 from .models import Models
+from .uploads import Room
 from .work import Work, shutting_down
 
 SESSIONS = 64  # realtime sessions at once
+_UPLOADS = 20  # of the largest size, at once
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.work = Work(self.metrics.gauges)
+        self.room = Room(_UPLOADS * self.max_bytes)
         self.listeners = ThreadPoolExecutor(SESSIONS, "nanoasr-serve-live")
 
     def open_session(self) -> None:

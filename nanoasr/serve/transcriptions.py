@@ -31,13 +31,13 @@ class Transcriptions:
         """Serve one request."""
         record_of(scope).route = ROUTE
         request = Request(scope, receive)
-        async with self._service.work.admitted():
-            form = await read_form(request, self._service.max_bytes)
+        service = self._service
+        async with service.work.admitted(), read_form(request, service.max_bytes, service.room) as form:
             gone = asyncio.ensure_future(_disconnected(receive))
             try:
                 wanted = read_request(form)
-                asr = await self._service.models.get(wanted.model)
-                call = _Call(self._service, scope, wanted, asr, gone)
+                asr = await service.models.get(wanted.model)
+                call = _Call(service, scope, wanted, asr, gone)
                 await call.decode()
                 if wanted.stream:
                     await call.stream(scope, receive, send)
@@ -45,7 +45,6 @@ class Transcriptions:
                     await response(await call.transcript(), wanted, asr)(scope, receive, send)
             finally:
                 gone.cancel()
-                await form.close()
 
 
 class _Call:

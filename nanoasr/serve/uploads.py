@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import BinaryIO
 
 import numpy as np
@@ -18,66 +18,83 @@ from .errors import APIError
 CHUNK_PATIENCE = 60.0  # seconds without a byte of an upload
 _MOST_FIELDS, _LONGEST_FIELD = 200, 256 * 1024
 _FORM_BYTES = 2**20  # what a form may hold besides the file
-_DRAINED, _DRAIN_PATIENCE = 4, 5.0  # how many times the limit is still read, and the seconds between its pieces
-_HELD_SECONDS = 120.0  # of decoded sound kept in memory; of a longer recording the file is decoded again
+_HELD_SECONDS = 30.0  # of decoded sound kept in memory; of a longer recording the file is decoded again
 
 
-async def read_form(request: Request, max_bytes: int) -> FormData:
-    """Read a multipart form; its file goes to a temporary file, and nothing beyond the limit is kept."""
+class Room:
+    """The bytes that all uploads together may take on the disk."""
+
+    def __init__(self, size: int):
+        self.left = size
+
+    def take(self, size: int) -> None:
+        """Reserve some, or answer 503."""
+        if size > self.left:
+            raise APIError(
+                503,
+                "There is no room for more uploads now: try again later.",
+                code="busy",
+                headers={"Retry-After": "5"},
+            )
+        self.left -= size
+
+    def give_back(self, size: int) -> None:
+        """Free what was taken."""
+        self.left += size
+
+
+@contextlib.asynccontextmanager
+async def read_form(request: Request, max_bytes: int, room: Room) -> AsyncIterator[FormData]:
+    """Read a multipart form, its file into a temporary file that goes with the block. 413 if it is too large."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise APIError(400, "The body must be multipart/form-data with the parts file and model.", code="invalid_body")
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes + _FORM_BYTES:
-        if "expect" not in request.headers and int(length) <= _DRAINED * max_bytes:
-            await _drain(request)
         raise _too_large(max_bytes)
+    body = _Body(request, max_bytes, room)
     parser = MultiPartParser(
         request.headers,
-        _bounded(request, max_bytes),
+        body.chunks(),
         max_files=1,
         max_fields=_MOST_FIELDS,
         max_part_size=_LONGEST_FIELD,
     )
     try:
         form = await parser.parse()
+        try:
+            file = form.get("file")
+            if isinstance(file, UploadFile) and (file.size or 0) > max_bytes:
+                raise _too_large(max_bytes)
+            yield form
+        finally:
+            await form.close()
     except (MultiPartException, FormParserError) as error:  # Starlette 1.0 passes the second one on
         reason = getattr(error, "message", "Invalid multipart data.")
         raise APIError(400, f"The multipart form cannot be read: {reason}", code="invalid_body") from error
-    file = form.get("file")
-    if isinstance(file, UploadFile) and (file.size or 0) > max_bytes:
-        await form.close()
-        raise _too_large(max_bytes)
-    return form
+    finally:
+        room.give_back(body.size)
 
 
-async def _bounded(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    total = 0
-    async for chunk in _chunks(request, CHUNK_PATIENCE):
-        total += len(chunk)
-        if total <= max_bytes + _FORM_BYTES:
+class _Body:
+    """The body of a request, bounded while it comes."""
+
+    def __init__(self, request: Request, max_bytes: int, room: Room):
+        self._stream, self._max_bytes, self._room = request.stream().__aiter__(), max_bytes, room
+        self.size = 0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(self._stream), CHUNK_PATIENCE)
+            except StopAsyncIteration:
+                return
+            except asyncio.TimeoutError as error:
+                raise APIError(408, "The upload stopped.", code="timeout", headers={"Connection": "close"}) from error
+            self._room.take(len(chunk))
+            self.size += len(chunk)
+            if self.size > self._max_bytes + _FORM_BYTES:
+                raise _too_large(self._max_bytes)
             yield chunk
-        elif total > _DRAINED * max_bytes:
-            break
-    if total > max_bytes + _FORM_BYTES:
-        raise _too_large(max_bytes)
-
-
-async def _drain(request: Request) -> None:
-    """Read the rest of a body and forget it: most clients read an answer only after they have sent everything."""
-    with contextlib.suppress(APIError):
-        async for _ in _chunks(request, _DRAIN_PATIENCE):
-            pass
-
-
-async def _chunks(request: Request, patience: float) -> AsyncGenerator[bytes, None]:
-    stream = request.stream().__aiter__()
-    while True:
-        try:
-            yield await asyncio.wait_for(anext(stream), patience)
-        except StopAsyncIteration:
-            return
-        except asyncio.TimeoutError as error:
-            raise APIError(408, "The upload stopped.", code="timeout", headers={"Connection": "close"}) from error
 
 
 def _too_large(max_bytes: int) -> APIError:

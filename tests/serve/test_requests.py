@@ -162,6 +162,23 @@ def test_a_file_over_the_limit_is_refused_though_its_form_is_not(guarded):
     assert (status, error_of(answer)["param"]) == (413, "file")
 
 
+@pytest.mark.parametrize(("path", "headers", "status"), [(ROUTE, {}, 401), ("/v1/nothing", BEARER, 404)])
+def test_a_client_that_sends_everything_first_reads_why_it_was_refused(guarded, path, headers, status):
+    found, _, answer = request(guarded, "POST", path, bytes(2**21 - 2**16), **headers)
+    assert found == status
+    error_of(answer)
+
+
+def test_uploads_together_are_bounded(served, monkeypatch):
+    room = served.service.room
+    before = room.left
+    assert post(served, {"model": "bundled"}, COMMAND)[0] == 200
+    assert room.left == before
+    monkeypatch.setattr(room, "left", 20_000)
+    status, answer = post(served, {"model": "bundled"}, COMMAND)
+    assert (status, error_of(answer)["code"], room.left) == (503, "busy", 20_000)
+
+
 def test_a_long_recording_is_refused_before_it_is_transcribed(guarded):
     before = guarded.service.metrics.text()
     status, answer = post(guarded, {"model": "tiny"}, wav(6.5), **BEARER)

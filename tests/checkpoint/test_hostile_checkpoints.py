@@ -119,6 +119,12 @@ def test_a_weight_that_is_not_a_sensible_number_is_refused(layout, value, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_half_precision_weights_of_any_sensible_size_are_converted(tmp_path):
+    tensors = {name: (100 * x).astype(np.float16) for name, x in random_tensors(SMALL).items()}
+    folder = write_checkpoint(tmp_path / "c", "official", SMALL, tensors)
+    load_checkpoint(nanoasr.convert(folder, tmp_path / "out"))
+
+
 def test_a_quantized_weight_with_an_infinite_scale_is_refused(tmp_path):
     folder = nanoasr.convert(write_checkpoint(tmp_path / "c", "mlx_audio", SMALL), tmp_path / "q", "llm-8bit")
     weights = dict(mx.load(str(folder / "model.safetensors")))

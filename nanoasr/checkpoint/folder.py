@@ -101,8 +101,10 @@ def read_yaml(path: Path) -> dict:
 def _check_depth(value: Any, depth: int = 0) -> None:
     if depth > _MAX_DEPTH:
         raise ValueError(f"nested more than {_MAX_DEPTH} deep")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _check_depth(item, depth + 1)
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, dict | list):
+                _check_depth(item, depth + 1)
 
 
 def _expanded_size(node: yaml.Node, sizes: dict[int, int], depth: int = 0) -> int:

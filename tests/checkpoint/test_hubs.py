@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checkpoints import SMALL, SMALL_CTC, random_tensors, write_checkpoint
 from hubs import Hub, serve
 from places import HERE, PARITY
 
@@ -207,3 +209,15 @@ def test_a_checkpoint_of_hugging_face_is_downloaded_and_loads(source, tmp_path):
     assert content(Path(folder)).keys() == needed
     [note] = notes  # the copy on Hugging Face has no CTC branch
     assert "words have no times" in note and f"ms:{NAME}" in note
+
+
+def test_the_command_line_says_where_the_copy_with_word_times_is(tmp_path):
+    config = replace(SMALL, ctc=SMALL_CTC)
+    tensors = {name: x for name, x in random_tensors(config).items() if not name.startswith("ctc")}
+    folder = write_checkpoint(tmp_path / "c", "official", config, tensors)  # as the files on Hugging Face are
+    recording = next((HERE / "data" / "speech").glob("*.wav"))
+    command = [sys.executable, "-m", "nanoasr", "transcribe", "--model", folder, recording]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert done.stderr.count(f"ms:{NAME}") == 1
+    assert any("words have no times" in note for note in nanoasr.load(folder).info().notes)

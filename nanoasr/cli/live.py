@@ -38,7 +38,7 @@ every finished segment is a line. Ctrl-C stops and keeps what was heard.""",
   %(prog)s --save meeting.srt --language en
   %(prog)s --file talk.wav --realtime
 
-The microphone needs the sounddevice package: pip install "nanoasr[live]".""",
+The microphone needs the sounddevice package: pip install sounddevice.""",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument

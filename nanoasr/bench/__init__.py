@@ -1,5 +1,7 @@
-"""How fast each stage is, side by side with other implementations."""
+"""Benchmarks: how long each stage takes, also beside other packages with the same weights."""
 
-from .stages import Plan, Subject, bench
+from .live import bench_live
+from .stages import bench
+from .subject import Plan, Subject
 
-__all__ = ["Plan", "Subject", "bench"]
+__all__ = ["Plan", "Subject", "bench", "bench_live"]

@@ -1,11 +1,11 @@
-"""How long a live session's update takes: half a second more of an open segment, until its text can be read.
+"""Measure an update of a live session: from half a second of new audio in an open segment to its text.
 
-The segment had been heard and read before, so there are its frames and a hypothesis. The other package, which knows
-nothing of what was before, transcribes it all anew, with as many tokens.
+A session keeps the frames and the last hypothesis of the segment. Another package, which keeps nothing, transcribes the
+whole segment, to as many tokens.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -17,33 +17,35 @@ from ..errors import OptionError
 from ..families.base import DecodedSegment, DecodeOptions
 from ..live.hypotheses import IncrementalDecoder, OpenSegment
 from ..recognizer import Recognizer
+from .peers import contenders
 from .report import Contest, Report, Row
-from .stages import Plan, Subject, Work, made_up_speech, make_report, prepare, take_turns
+from .stages import Log, make_report, prepare
+from .subject import Plan, Subject, synthetic_speech
+from .timing import Work, seconds_of, take_turns
 
-MORE = 0.5  # seconds that the segment grows by
-_WRONG = 2  # tokens at the hypothesis's end: what is said last is understood last
+_MORE = 0.5  # seconds that the segment grows by
+_WRONG = 2  # tokens at the end of the draft: the newest words change most often
 
 
-def bench_live(plan: Plan, subject: Subject, say: Callable[[str], None] = lambda line: None) -> Report:
-    """Measure an update of an open segment of each length; of the plan, batches and recordings do not matter."""
+def bench_live(plan: Plan, subject: Subject, log: Log = lambda line: None) -> Report:
+    """Measure an update of an open segment of each length; the plan's batches and recordings are not used."""
     if plan.tokens <= _WRONG:
-        raise OptionError(f"--tokens {plan.tokens}: a hypothesis of more than {_WRONG} is needed")
-    asr = prepare(plan, subject, say)
+        raise OptionError(f"--tokens {plan.tokens}: must be more than {_WRONG}")
+    asr = prepare(plan, subject, log)
     rows: list[Row] = []
     contests: list[Contest] = []
     notes: list[str] = []
     for seconds in plan.seconds:
-        say(f"updates of {seconds:g} s")
-        samples = made_up_speech(seconds + MORE)
+        log(f"updates of {seconds:g} s")
+        samples = synthetic_speech(seconds + _MORE)
         update = _Update(asr, samples, plan.tokens)
-        stage = f"{MORE:g} s more of {seconds:g} s"
-        drafted, anew = f"{stage}, {plan.tokens - _WRONG} of {plan.tokens} tokens right", f"{stage}, without a draft"
-        works: dict[str, Work] = {drafted: update.drafted, anew: update.anew}
+        stage = f"{_MORE:g} s more of {seconds:g} s"
+        drafted = f"{stage}, {plan.tokens - _WRONG} of {plan.tokens} tokens right"
+        undrafted = f"{stage}, without a draft"
+        works: dict[str, Work] = {drafted: update.drafted, undrafted: update.undrafted}
         memory = {name: _memory(work) for name, work in works.items()}
         if plan.against:
-            from .peers import contenders
-
-            say(f"updates of {seconds:g} s against {plan.against}")
+            log(f"updates of {seconds:g} s against {plan.against}")
             with contenders(plan.against, asr.checkpoint, subject, samples, plan.tokens) as peers:
                 works |= {peer.name: peer.works["transcription"] for peer in peers}
                 times = take_turns(works, plan.repeats)
@@ -51,7 +53,7 @@ def bench_live(plan: Plan, subject: Subject, say: Callable[[str], None] = lambda
                 notes += [note for peer in peers for note in peer.notes()]
         else:
             times = take_turns(works, plan.repeats)
-        rows += [Row(name, seconds + MORE, 1, times[name], memory[name]) for name in (drafted, anew)]
+        rows += [Row(name, seconds + _MORE, 1, times[name], memory[name]) for name in (drafted, undrafted)]
         notes.append(f"{stage}: {update.steps} decoding steps after the prefill, without a draft {plan.tokens - 1}")
     return make_report(asr, plan, rows, (), contests, notes)
 
@@ -63,30 +65,26 @@ def _memory(work: Work) -> int:
 
 
 class _Update:
-    """One update of an open segment, as often as wanted."""
+    """One update of an open segment, repeatable."""
 
     def __init__(self, asr: Recognizer, samples: np.ndarray, tokens: int):
         self._options = DecodeOptions(sampling=Sampling(max_tokens=tokens))
         self._asr, self._samples = asr, samples
-        self._known = samples[: len(samples) - round(MORE * SAMPLE_RATE)]
-        right = [token.id for token in self._decode(self._open_segment()).segment.tokens]
+        self._known = samples[: len(samples) - round(_MORE * SAMPLE_RATE)]
+        right = [token.id for token in self._decode(self._open_segment(), drafts=False).segment.tokens]
         vocabulary = asr.checkpoint.model.config.llm.vocab_size
         self._draft = right[:-_WRONG] + [(i + 1) % vocabulary for i in right[-_WRONG:]]
         self.steps = self._decode(self._open_segment(self._draft)).timings.steps
 
     def drafted(self) -> float:
-        """Given the last hypothesis and the frames."""
-        return self._timed(self._draft)
+        """Time it with the last hypothesis as a draft."""
+        segment = self._open_segment(self._draft)
+        return seconds_of(lambda: self._decode(segment))
 
-    def anew(self) -> float:
-        """Given the frames alone."""
-        return self._timed(())
-
-    def _timed(self, draft: Sequence[int]) -> float:
-        segment = self._open_segment(draft)
-        start = time.perf_counter()
-        self._decode(segment)
-        return time.perf_counter() - start
+    def undrafted(self) -> float:
+        """Time it without a draft."""
+        segment = self._open_segment()
+        return seconds_of(lambda: self._decode(segment, drafts=False))
 
     def _open_segment(self, draft: Sequence[int] = ()) -> OpenSegment:
         segment = OpenSegment(0, 1)
@@ -94,6 +92,7 @@ class _Update:
         segment.ids = list(draft)
         return segment
 
-    def _decode(self, segment: OpenSegment) -> DecodedSegment:
-        decoder = IncrementalDecoder(self._asr.scheduler, self._options, lambda: False)  # remembers nothing
+    def _decode(self, segment: OpenSegment, drafts: bool = True) -> DecodedSegment:
+        options = replace(self._options, drafts=drafts)
+        decoder = IncrementalDecoder(self._asr.scheduler, options, lambda: False)  # a new one has no memory
         return decoder.decode_open(segment, self._samples, 0)

@@ -1,35 +1,16 @@
-"""What a benchmark found: figures, and the table, JSON and chart made of them."""
+"""The figures of a benchmark as a table, JSON or a chart."""
 
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Time:
-    """Seconds that one piece of work took: the median of some repeats, the fastest and the slowest."""
-
-    median: float
-    low: float
-    high: float
-    repeats: int
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Time":
-        """Sum up repeats."""
-        return cls(statistics.median(seconds), min(seconds), max(seconds), len(seconds))
-
-    def __str__(self) -> str:
-        unit, scale = ("s", 1.0) if self.median >= 1 else ("ms", 1e3)
-        low, median, high = (f"{value * scale:#.3g}".rstrip(".") for value in (self.low, self.median, self.high))
-        return f"{median} {unit} ({low} to {high}, {self.repeats}×)"
+from .timing import Time
 
 
 @dataclass(frozen=True)
 class Row:
-    """One stage on `batch` recordings of `seconds` each. `memory`: the most that MLX held meanwhile, in bytes."""
+    """One stage on `batch` recordings of `seconds` each; `memory` is MLX's peak in bytes."""
 
     stage: str
     seconds: float
@@ -39,13 +20,13 @@ class Row:
 
     @property
     def real_time(self) -> float:
-        """How many seconds of audio one second of work does."""
+        """Seconds of audio per second of work."""
         return self.seconds * self.batch / self.time.median
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Many recordings, from samples to text. `vad_seconds`: what finding speech took, on other threads and cores."""
+    """Many recordings, from samples to text; `vad_seconds` of speech detection on other threads and cores."""
 
     vad: bool
     recordings: int
@@ -57,13 +38,13 @@ class Flow:
 
     @property
     def real_time(self) -> float:
-        """How many seconds of audio one second of work does."""
+        """Seconds of audio per second of work."""
         return self.recordings * self.seconds / self.time.median
 
 
 @dataclass(frozen=True)
 class Contest:
-    """One stage here and in another package, turn by turn on the same weights."""
+    """One stage here and in another package, measured in rotation on the same weights."""
 
     peer: str
     stage: str
@@ -78,7 +59,7 @@ class Contest:
 
 @dataclass(frozen=True)
 class Report:
-    """All figures; `str()` of it is a table for people."""
+    """All figures; `str()` gives a table."""
 
     model: str
     precision: str
@@ -122,7 +103,7 @@ class Report:
         return "\n".join([*lines, "", f"peak memory {_size(self.peak_memory)}", *self.notes])
 
     def to_json(self) -> str:
-        """Everything, and what follows from it."""
+        """Return all figures, and rates and ratios derived from them."""
         derived = {
             "rows": [asdict(row) | {"real_time": row.real_time} for row in self.rows],
             "flows": [asdict(flow) | {"real_time": flow.real_time} for flow in self.flows],
@@ -131,10 +112,10 @@ class Report:
         return json.dumps(asdict(self) | derived, indent=2, ensure_ascii=False) + "\n"
 
     def plot(self, path: str | Path) -> None:
-        """Write a chart of the stages, and of the contests if there were any, as one HTML file."""
+        """Write a chart of the stages, and of the contests if there are any, as one HTML file."""
         from plotly.subplots import make_subplots
 
-        titles = ["Seconds for each stage", "The same weights, turn by turn"][: 2 if self.contests else 1]
+        titles = ["Seconds for each stage", "The same weights in both packages"][: 2 if self.contests else 1]
         figure = make_subplots(rows=len(titles), subplot_titles=titles)
         for stage in dict.fromkeys(row.stage for row in self.rows):
             own = [row for row in self.rows if row.stage == stage]

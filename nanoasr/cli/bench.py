@@ -38,8 +38,7 @@ tokens: end tokens and loop detection are off.""",
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print the report."""
-    from ..bench.live import bench_live
-    from ..bench.stages import Plan, Subject, bench
+    from ..bench import Plan, Subject, bench, bench_live
 
     tokens = args.tokens or (40 if args.live else 60)
     plan = Plan(args.seconds, args.batch, tokens, args.repeats, args.recordings, args.against)

@@ -6,15 +6,11 @@ does it anew, which costs less than waiting would), and gates and sums by the pr
 """
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from .. import backend
-
-if TYPE_CHECKING:
-    from .qwen3 import Layer
 
 _WARPS = 8  # of a block; each computes one row of a product
 
@@ -102,7 +98,7 @@ for (int i = lane; i < D / 2; i += 32) {
 """
 
 
-def fit(layer: "Layer") -> bool:
+def fit(layer: nn.Module) -> bool:
     """Whether these kernels can take a single token through such a layer on the device in use."""
     if not backend.on_cuda:
         return False
@@ -117,7 +113,7 @@ def fit(layer: "Layer") -> bool:
 
 
 def before_attention(
-    layer: "Layer", x: mx.array, qk_scale: mx.array, offset: mx.array
+    layer: nn.Module, x: mx.array, qk_scale: mx.array, offset: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
     """As `Layer.before_attention`, of x [1, 1, hidden_size]."""
     attention = layer.self_attn
@@ -137,7 +133,7 @@ def before_attention(
     return tuple(mx.split(qkv, [heads, heads + kv_heads], axis=1))
 
 
-def after_attention(layer: "Layer", x: mx.array, mixed: mx.array) -> mx.array:
+def after_attention(layer: nn.Module, x: mx.array, mixed: mx.array) -> mx.array:
     """As `Layer.after_attention`, of x [1, 1, hidden_size]."""
     mlp = layer.mlp
     x = _added_product(mixed, layer.self_attn.o_proj.weight, x)

@@ -12,18 +12,21 @@ from places import PARITY
 
 from nanoasr import backend, cli
 from nanoasr.audio.vad import VadOptions, find_segments
-from nanoasr.bench.report import Contest, Report, Time
-from nanoasr.bench.stages import Plan, Subject, bench, made_up_speech, stage_works, take_turns
+from nanoasr.bench.report import Contest, Report
+from nanoasr.bench.stages import bench, stage_works
+from nanoasr.bench.subject import Plan, Subject, synthetic_speech
+from nanoasr.bench.timing import Time, take_turns
 from nanoasr.errors import NanoASRError, OptionError
-from nanoasr.model.config import AdaptorConfig, EncoderConfig, LLMConfig, ModelConfig
+from nanoasr.model.config import AdaptorConfig, CTCConfig, EncoderConfig, LLMConfig, ModelConfig
 from nanoasr.recognizer import Recognizer
 
 TINY = ModelConfig(
     encoder=EncoderConfig(output_size=32, attention_heads=2, linear_units=48, num_blocks=2, tp_blocks=1),
     adaptor=AdaptorConfig(encoder_dim=32, ffn_dim=40, llm_dim=64, n_layer=1, attention_heads=4),
     llm=LLMConfig(500, 64, 96, 2, 4, 2, 16),
+    ctc=CTCConfig(AdaptorConfig(encoder_dim=32, ffn_dim=40, llm_dim=32, n_layer=1, attention_heads=4), 400, 399),
 )
-STAGES = ["features", "encoder", "adaptor", "prefill", "decoding step", "transcription"]
+STAGES = ["features", "encoder", "adaptor", "prefill", "CTC branch", "decoding step", "transcription"]
 PLAN = Plan(seconds=(1.0, 2.0), batches=(1, 3), tokens=20, repeats=2, recordings=5)
 
 
@@ -98,7 +101,7 @@ def test_works_are_done_in_turns_and_the_second_time_of_each_turn_counts():
 
 def test_what_is_slow_is_not_done_again_and_again(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("nanoasr.bench.stages.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("nanoasr.bench.timing.time.perf_counter", lambda: clock[0])
 
     def work(seconds: float) -> float:
         clock[0] += seconds
@@ -112,15 +115,22 @@ def test_a_random_network_is_the_same_each_time_and_runs_like_any_other():
     subject = Subject(random=True, config=TINY)
     first, second = parameters(subject), parameters(subject)
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    asr = Recognizer(backend.run(subject.load))
-    assert asr.transcribe(made_up_speech(1.0)).text
+    asr = subject.recognizer()
+    assert asr.transcribe(synthetic_speech(1.0)).text
     assert asr.info().source == "random network"
+
+
+def test_a_random_network_has_a_ctc_branch_that_aligns_its_text():
+    transcript = Subject(random=True, config=TINY).recognizer().transcribe(synthetic_speech(1.0), sampling=_most(8))
+    assert transcript.timings.align > 0
+    assert all(token.start is not None for token in transcript.tokens)
+    assert Subject(random=True).config.ctc == CTCConfig()
 
 
 def test_neither_loops_nor_end_tokens_end_a_text_here():
     checkpoint = backend.run(Subject(str(PARITY / "official")).load)
     assert checkpoint.tokenizer.end_ids is None
-    works = stage_works(Recognizer(checkpoint), made_up_speech(1.0), batch=2, tokens=70)
+    works = stage_works(Recognizer(checkpoint), synthetic_speech(1.0), batch=2, tokens=70)
     assert works["decoding step"]() > 0
     [transcript] = Recognizer(checkpoint).transcribe_batch(
         [np.load(PARITY / "expected.npz")["audio"]], sampling=_most(70)
@@ -135,8 +145,8 @@ def _most(tokens: int):
     return Sampling(max_tokens=tokens)
 
 
-def test_the_made_up_speech_is_speech_to_the_vad():
-    samples = made_up_speech(12.0)
+def test_the_synthetic_speech_is_speech_to_the_vad():
+    samples = synthetic_speech(12.0)
     assert samples.shape == (12 * 16000,)
     heard = sum(span.end - span.start for span in find_segments(samples, VadOptions()))
     assert heard > 0.9 * len(samples)
@@ -160,7 +170,7 @@ def test_a_package_that_is_installed_is_measured_on_the_same_weights(package):
     pytest.importorskip(package.replace("-", "_"))
     plan = Plan((1.0,), (1,), tokens=8, repeats=1, recordings=1, against=package)
     report = bench(plan, Subject(str(PARITY / "mlx_audio")))
-    assert {contest.stage for contest in report.contests} == set(STAGES) - {"features", "prefill"}
+    assert {contest.stage for contest in report.contests} == set(STAGES) - {"features", "prefill", "CTC branch"}
     [agreement] = [note for note in report.notes if "differ by at most" in note]
     assert float(agreement.split("at most ")[1].split()[0]) < 1e-4
 

@@ -9,17 +9,16 @@ from test_bench import TINY
 
 from nanoasr import backend, cli
 from nanoasr.bench.live import _Update, bench_live
-from nanoasr.bench.stages import Plan, Subject, made_up_speech
+from nanoasr.bench.subject import Plan, Subject, synthetic_speech
 from nanoasr.errors import OptionError
-from nanoasr.recognizer import Recognizer
 
 PLAN = Plan(seconds=(2.0,), tokens=12, repeats=2)
 RANDOM = Subject(random=True, config=TINY)
 
 
 def test_the_update_has_heard_all_but_half_a_second_and_guesses_all_but_the_last_words():
-    samples = made_up_speech(2.5)
-    update = _Update(Recognizer(backend.run(RANDOM.load)), samples, 12)
+    samples = synthetic_speech(2.5)
+    update = _Update(RANDOM.recognizer(), samples, 12)
     segment = update._open_segment(update._draft)
     known = backend.run(segment.extend_filterbank, samples[: 2 * 16000]).shape[0]
     found = update._decode(segment)

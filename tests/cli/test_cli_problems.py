@@ -58,21 +58,6 @@ def test_ctrl_c_leaves_finished_transcripts_whole(speech):
 # Bad input
 
 
-def test_ctrl_c_while_the_program_is_imported_ends_it_with_one_line():
-    code = """if 1:
-        import importlib.abc, os, runpy, signal, sys
-        class Impatient(importlib.abc.MetaPathFinder):
-            def find_spec(self, name, path, target=None):
-                if name == "nanoasr.cli.run":
-                    os.kill(os.getpid(), signal.SIGINT)
-        sys.meta_path.insert(0, Impatient())
-        sys.argv[1:] = ["info"]
-        runpy.run_module("nanoasr", run_name="__main__")
-    """
-    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "nanoasr: interrupted\n")
-
-
 def test_each_bad_recording_is_told_in_a_line_and_the_others_are_transcribed(speech, wanted, capsys):
     loud, half = EXPECTED["audio"], len(EXPECTED["audio"]) // 2
     shutil.copy(speech, "last.wav")

@@ -6,7 +6,7 @@ returns is checked, since PyAV copies it unchecked, and CPU time without a resul
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, groupby
 from typing import BinaryIO
 
@@ -30,17 +30,19 @@ def decode_file(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
     if hasattr(av.container.InputContainer, "metadata_errors"):
         # PyAV before 19, the newest for Python 3.10 and 3.11, otherwise fails on tags that are not UTF-8.
         options["metadata_errors"] = "replace"
-    source = _Source(file, name)
+    source, failure = _Source(file, name), None
     try:
         with av.open(source, "r", **options) as container:
             yield from _decode_stream(container, source)
-    except _Interrupted as error:
-        raise error.cause from None
     except (av.FFmpegError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AudioFormatError(f"{name}: not audio, or in a form that is unknown or damaged ({reason}).") from None
-    except OSError as error:
-        raise AudioError(f"{name}: cannot be read: {error}.") from error
+        failure = AudioFormatError(f"{name}: not audio, or in a form that is unknown or damaged ({reason}).")
+    except AudioFormatError as error:
+        failure = error
+    if isinstance(source.error, OSError):
+        raise AudioError(f"{name}: cannot be read: {source.error}.") from source.error
+    if source.error or failure:
+        raise source.error or failure
 
 
 def check_format(rate: int, channels: int, name: str) -> None:
@@ -62,10 +64,15 @@ def mix_to_mono(channels: np.ndarray) -> np.ndarray:
 
 
 class _Source:
-    """The file object that PyAV reads. Its methods run inside FFmpeg, on the thread that called it."""
+    """The file object that PyAV reads. Its methods run inside FFmpeg, on the thread that called it.
+
+    An exception is kept in `error` and looks like the end of the file to FFmpeg: PyAV would lose a KeyboardInterrupt,
+    and a second exception.
+    """
 
     def __init__(self, file: BinaryIO, name: str):
         self._file, self.name = file, name
+        self.error: BaseException | None = None
         self.tell = file.tell
         self.restart_clock()
 
@@ -73,33 +80,27 @@ class _Source:
         self._deadline = time.thread_time() + MAX_CPU_SECONDS
 
     def read(self, size: int) -> bytes:
-        return _call(self._read, size)
+        try:
+            if self.error:
+                return b""
+            if time.thread_time() > self._deadline:
+                raise AudioFormatError(f"{self.name}: no audio found in {MAX_CPU_SECONDS:g} s of reading.")
+            data = self._file.read(size)
+            if not isinstance(data, bytes) or len(data) > size:
+                raise AudioError(f"{self.name}: its read({size}) must return at most {size} bytes.")
+            return data
+        except BaseException as error:
+            self.error = error
+            return b""
 
     def seek(self, offset: int, whence: int = 0) -> int | None:
-        return _call(self._file.seek, offset, whence)
-
-    def _read(self, size: int) -> bytes:
-        if time.thread_time() > self._deadline:
-            raise AudioFormatError(f"{self.name}: no audio found in {MAX_CPU_SECONDS:g} s of reading.")
-        data = self._file.read(size)
-        if not isinstance(data, bytes) or len(data) > size:
-            raise AudioError(f"{self.name}: its read({size}) must return at most {size} bytes.")
-        return data
-
-
-class _Interrupted(Exception):
-    def __init__(self, cause: BaseException):
-        self.cause = cause
-
-
-def _call(function: Callable, *args: int):
-    """Call the file object; PyAV would drop a KeyboardInterrupt and read on for ever."""
-    try:
-        return function(*args)
-    except Exception:
-        raise
-    except BaseException as error:
-        raise _Interrupted(error) from None
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # a damaged file may contain impossible offsets
+            return -1
+        except BaseException as error:
+            self.error = self.error or error
+            return -1
 
 
 def _decode_stream(container, source: _Source) -> Iterator[tuple[np.ndarray, int]]:

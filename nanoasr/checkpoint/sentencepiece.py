@@ -1,7 +1,7 @@
-"""Ids -> text with a SentencePiece model, without the sentencepiece library.
+"""Decode ids with a SentencePiece model, without the sentencepiece library.
 
-A recognizer only spells ids, which takes the pieces of the model file and two of its settings; the few fields of the
-protobuf that hold them are read here, with every length checked against the file's.
+Decoding needs only the pieces of the model file and their kinds. The protobuf fields that hold them are read here,
+with every length checked against the file's.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,14 +27,14 @@ class Piece:
 
 
 class SentencePieces:
-    """The pieces of a model file by id, and the text that ids spell."""
+    """The pieces of a model file by id, and the decoding of ids."""
 
     def __init__(self, path: Path, pieces: Sequence[Piece]):
         self.path, self.pieces = path, pieces
 
     @classmethod
     def read(cls, path: Path) -> "SentencePieces":
-        """Read a SentencePiece `.model` file; CheckpointError if it is none."""
+        """Read a SentencePiece `.model` file; CheckpointError if it is something else."""
         try:
             pieces = [_piece(value) for value in _messages(read_bytes(path, _MAX_BYTES), 1)]
             if not 0 < len(pieces) <= _MAX_PIECES:
@@ -50,7 +50,7 @@ class SentencePieces:
 
     @cached_property
     def marks(self) -> dict[int, str]:
-        """Ids of pieces such as `<|en|>`, which stand for what was heard and not for text: id -> "en"."""
+        """Names of the tags such as `<|en|>`, which describe what was heard, by id: "en"."""
         return {
             i: piece.text[2:-2]
             for i, piece in enumerate(self.pieces)
@@ -58,11 +58,11 @@ class SentencePieces:
         }
 
     def token(self, token_id: int) -> str:
-        """A piece as the vocabulary writes it."""
+        """Return a piece as the vocabulary writes it."""
         return self.pieces[token_id].text if 0 <= token_id < self.size else f"<{token_id}>"
 
     def texts(self, ids: Sequence[int]) -> list[str]:
-        """The text that each id adds; a character made of bytes belongs to its last one. Marks add nothing."""
+        """Return the text that each id adds; a character made of bytes belongs to its last one. Tags add nothing."""
         texts, pending = [], b""
         for token_id in ids:
             piece = self.pieces[token_id]
@@ -78,12 +78,12 @@ class SentencePieces:
         return texts
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of some ids."""
+        """Return the text of ids."""
         return "".join(self.texts(ids)).strip()
 
 
 def _complete(pending: bytes) -> tuple[str, bytes]:
-    """Bytes -> (the character that they are, bytes that still wait for more)."""
+    """Return the character that the bytes make, and the bytes that still wait for more."""
     try:
         return pending.decode(), b""
     except UnicodeDecodeError as error:
@@ -113,7 +113,7 @@ def _messages(data: bytes, wanted: int) -> list[bytes]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protobuf message: numbers as int, fixed-size and length-delimited ones as bytes."""
+    """Give the fields of a protobuf message: numbers as int, fixed-size and length-delimited ones as bytes."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

@@ -32,11 +32,11 @@ class TokenList:
         return len(self.tokens)
 
     def token(self, token_id: int) -> str:
-        """A token as the list writes it."""
+        """Return a token as the list writes it."""
         return self.tokens[token_id] if 0 <= token_id < self.size else f"<{token_id}>"
 
     def hotword_ids(self, word: str) -> list[int]:
-        """The ids that spell a hotword, as FunASR's SeACo-Paraformer reads it; a word it cannot spell is <unk>."""
+        """Return the ids that spell a hotword as FunASR's SeACo-Paraformer does; without a spelling it is <unk>."""
         tokens = [token for part in word.lower().split() for token in self._spell(part)]
         return [self._ids.get(token, self._ids[_UNKNOWN]) for token in tokens]
 
@@ -49,7 +49,7 @@ class TokenList:
 
 
 def read_tokens(path: Path) -> list[str]:
-    """Read `tokens.json`; CheckpointError if it is no list of tokens."""
+    """Read `tokens.json`; CheckpointError if it is not a list of tokens."""
     try:
         tokens = json.loads(_read(path))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What the layouts of SenseVoice and Paraformer share: FunASR's settings, and the files that they name."""
+"""What the layouts of SenseVoice and Paraformer share: FunASR's settings, and the files they name."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ FRONT_END = {
     "lfr_m": LFR_WINDOW,
     "lfr_n": LFR_SHIFT,
 }
-# What an encoder and a decoder must be like, where their settings say so.
+# The settings that an encoder and a decoder must have, where they name them.
 ENCODER = {
     "input_layer": "pe",
     "normalize_before": True,
@@ -30,14 +30,14 @@ DECODER = {"normalize_before": True, "concat_after": False, "input_layer": "embe
 
 
 def encoder_settings(config: EncoderConfig) -> dict[str, Any]:
-    """An encoder's config in FunASR's words."""
+    """Return an encoder's settings under FunASR's names."""
     names = ("output_size", "attention_heads", "linear_units", "num_blocks", "tp_blocks", "kernel_size")
     found = {name: value for name, value in asdict(config).items() if name in names}
     return found | {"normalize_before": True, "sanm_shift": 0}
 
 
 def find_file(folder: Path, raw: dict, setting: tuple[str, str], usual: str) -> Path | None:
-    """The file that a setting names, in config.yaml or as configuration.json has it; else the usual one, if there."""
+    """Return the file that config.yaml or configuration.json names, else the usual one, or None if there is none."""
     section, name = setting
     named = (raw.get(section) or {}).get(name)
     if not named and (folder / "configuration.json").is_file():

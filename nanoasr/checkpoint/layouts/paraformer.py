@@ -1,6 +1,6 @@
-"""Paraformer, BiCifParaformer and SeacoParaformer: FunASR's official layout, and what `convert` makes of it.
+"""Paraformer, BiCifParaformer and SeacoParaformer: FunASR's official layout, and the one that `convert` writes.
 
-No MLX package has a layout for Paraformer. Ours keeps FunASR's settings, as JSON, and names of tensors.
+No MLX package has a layout for Paraformer. Ours keeps FunASR's settings, as JSON, and its names of tensors.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ def recognize(folder: Path, configs: Configs) -> Layout | None:
 
 
 def settings(config: ParaformerConfig) -> dict[str, Any]:
-    """What config.json says of a network, in FunASR's words."""
+    """Return config.json's settings of a network, under FunASR's names."""
     predictor = {name: getattr(config.predictor, name) for name in ("idim", "l_order", "r_order", "tail_threshold")}
     predictor |= {name: getattr(config.predictor, name) for name in ("smooth_factor", "noise_threshold")}
     found = {
@@ -143,7 +143,7 @@ def _seaco(raw: dict, folder: Path) -> SeacoConfig:
 
 
 def _as_in_mlx(name: str, tensor: Tensor) -> Tensor:
-    """A convolution's kernel as MLX has it, [out, K, in]; PyTorch has [out, in, K], transposed ones [in, out, K]."""
+    """Return a convolution kernel as MLX has it, [out, K, in]; PyTorch has [out, in, K], or [in, out, K] transposed."""
     axes = {"predictor.cif_conv1d.weight": (0, 2, 1), "predictor.upsample_cnn.weight": (1, 2, 0)}.get(name)
     if axes is None or len(tensor.shape) != 3:
         return tensor

@@ -26,7 +26,7 @@ def recognize(folder: Path, configs: Configs) -> Layout | None:
 
 
 def settings(config: SenseVoiceConfig) -> dict[str, Any]:
-    """What config.json says of a network, as mlx-audio reads it."""
+    """Return config.json's settings of a network, as mlx-audio reads them."""
     return {
         "model_type": "sensevoice",
         "vocab_size": config.vocab_size,
@@ -37,7 +37,7 @@ def settings(config: SenseVoiceConfig) -> dict[str, Any]:
 
 
 def stored(name: str, value: Any) -> tuple[str, Any]:
-    """A tensor as mlx-audio's layout has it: `ctc_lo` by itself, and depthwise kernels as PyTorch lays them out."""
+    """Return a tensor as mlx-audio's layout has it: `ctc_lo` at the top, depthwise kernels as in PyTorch."""
     if ".fsmn_block." in name:
         value = value.swapaxes(1, 2)
     return name.removeprefix("ctc.") if name.startswith("ctc.ctc_lo.") else name, value
@@ -68,7 +68,7 @@ def _official_name(name: str) -> str:
 
 
 def _cmvn(raw: dict, folder: Path) -> np.ndarray:
-    """The CMVN that a converted checkpoint's config may hold itself."""
+    """Read the CMVN in a converted checkpoint's config."""
     try:
         values = np.array([raw["cmvn_means"], raw["cmvn_istd"]], np.float32)
     except KeyError:

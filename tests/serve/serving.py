@@ -79,7 +79,7 @@ def multipart(fields: dict[str, object], file: bytes | None = None, name: str = 
 
 
 def request(
-    served: Served, method: str, path: str, body: bytes | None = None, timeout: float = 60, **headers: str
+    served: Served, method: str, path: str, body: bytes | None = None, timeout: float = 300, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """One raw request -> status, headers, body."""
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=timeout)

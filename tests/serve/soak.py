@@ -61,7 +61,7 @@ class Soak:
                 self.latencies.append(time.monotonic() - began)
             if problem:
                 self.wrong.append(f"{client.__name__}: {problem}"[:300])
-            time.sleep(random_.random() / 2)
+            time.sleep(random_.random() / 2 if client != self.leave else 1 + 2 * random_.random())
 
     def clip(self, random_: random.Random) -> str | None:
         path = random_.choice([NUMBER, COMMAND])
@@ -91,7 +91,7 @@ class Soak:
                 if random_.random() < 0.2:
                     return self.texts[path]  # gone in the middle
                 await talker.send("input_audio_buffer.commit")
-                return (await talker.until(COMPLETED, timeout=120))["transcript"]
+                return (await talker.until(COMPLETED, timeout=300))["transcript"]
 
         said = asyncio.run(talk())
         return None if said == self.texts[path] else said

@@ -73,7 +73,7 @@ def segment_event(index: int, segment: Segment) -> dict:
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),
         "text": segment.text,
-        "speaker": getattr(segment, "speaker", None) or "",
+        "speaker": segment.speaker or "",
     }
 
 
@@ -103,7 +103,8 @@ def usage_by_tokens(transcript: Transcript) -> dict:
 
 
 def _segment(index: int, segment: Segment, temperature: float) -> dict:
-    text = segment.text.encode()
+    text, tags = segment.text.encode(), segment.tags
+    known = {"speaker": segment.speaker, "emotion": tags.emotion, "events": list(tags.events)}
     return {
         "id": index,
         "seek": round(segment.start * 100),
@@ -115,4 +116,4 @@ def _segment(index: int, segment: Segment, temperature: float) -> dict:
         "avg_logprob": segment.avg_logprob or 0.0,
         "compression_ratio": round(len(text) / len(zlib.compress(text)), 3),
         "no_speech_prob": 0.0,  # a segment is what the voice-activity detector took for speech
-    }
+    } | {name: value for name, value in known.items() if value}

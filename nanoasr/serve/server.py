@@ -44,6 +44,7 @@ def make_server(app: Starlette) -> Server:
             ws_max_queue=4,
             ws_ping_interval=30,
             ws_ping_timeout=120,  # a client whose sending is held up answers late
+            timeout_keep_alive=30,
             timeout_graceful_shutdown=int(STOP),
             access_log=False,
             log_level="warning",

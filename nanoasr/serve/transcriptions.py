@@ -1,6 +1,7 @@
 """`POST /v1/audio/transcriptions`."""
 
 import asyncio
+import inspect
 import threading
 import time
 
@@ -37,6 +38,7 @@ class Transcriptions:
             try:
                 wanted = read_request(form)
                 asr = await service.models.get(wanted.model)
+                _check_supported(wanted, asr)
                 call = _Call(service, scope, wanted, asr, gone)
                 await call.decode()
                 if wanted.stream:
@@ -116,6 +118,12 @@ class _Call:
             await stream(scope, receive, send)
         finally:
             producer.cancel()
+
+
+def _check_supported(wanted: TranscriptionRequest, asr: Recognizer) -> None:
+    if "speakers" in wanted.recognizer and "speakers" not in inspect.signature(asr.transcribe).parameters:
+        message = "response_format: diarized_json is not supported by this recognizer."
+        raise APIError(400, message, code="unsupported_value", param="response_format")
 
 
 async def _disconnected(receive: Receive) -> None:

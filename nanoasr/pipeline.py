@@ -2,10 +2,11 @@
 
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import backend
 from .audio.reader import Cut, Recording
@@ -14,6 +15,7 @@ from .errors import NanoASRError
 from .families.base import DecodedSegment, DecodeOptions, SegmentJob
 from .results.transcript import Segment, Timings, Transcript, join_texts
 from .scheduler import Call, Scheduler
+from .speakers import Diarizer
 
 _AHEAD = 3  # segments queued for each that is being decoded
 
@@ -34,8 +36,12 @@ def transcripts(
     recordings: Iterator[Recording],
     batch_size: int,
     callbacks: Callbacks,
+    speakers: bool | int = False,
 ) -> Iterator[Transcript | NanoASRError]:
-    """Yield one result for each recording, in order; at most `batch_size` segments are decoded at a time."""
+    """Yield one result for each recording, in order; at most `batch_size` segments are decoded at a time.
+
+    Speakers are known at the end of a recording: `callbacks` get segments without them.
+    """
     call, stopped = Call(batch_size), threading.Event()
     unfinished: deque[PendingTranscript] = deque()
     queued: deque[tuple[PendingTranscript, Cut, Future[DecodedSegment]]] = deque()
@@ -58,7 +64,7 @@ def transcripts(
 
     try:
         for recording in recordings:
-            pending = PendingTranscript(recording)
+            pending = PendingTranscript(recording, speakers)
             unfinished.append(pending)
             seed = new_seed(options.sampling)
             for cut in recording.cuts():
@@ -72,6 +78,7 @@ def transcripts(
                 )
                 queued.append((pending, cut, scheduler.submit(job, call)))
                 pending.expected += 1
+                pending.hear(cut)
                 yield from collect(_AHEAD * batch_size)
                 if cancelled():
                     break
@@ -96,8 +103,10 @@ def segment_seed(seed: int, index: int) -> int:
 class PendingTranscript:
     """A recording whose segments are being decoded."""
 
-    def __init__(self, recording: Recording):
-        self.recording = recording
+    def __init__(self, recording: Recording, speakers: bool | int = False):
+        self.recording, self.speakers = recording, speakers
+        self._diarizer = None if speakers is False else Diarizer()
+        self._diarizing = 0.0  # seconds
         self.expected, self.read = 0, False
         self._decoded: list[DecodedSegment] = []
 
@@ -107,6 +116,13 @@ class PendingTranscript:
 
     def add(self, decoded: DecodedSegment) -> None:
         self._decoded.append(decoded)
+
+    def hear(self, cut: Cut) -> None:
+        """Take a segment's samples if speakers are to be told apart."""
+        if self._diarizer:
+            began = time.perf_counter()
+            self._diarizer.add(cut.samples, cut.start)
+            self._diarizing += time.perf_counter() - began
 
     def transcript(self, options: DecodeOptions) -> Transcript | NanoASRError:
         recording = self.recording
@@ -119,7 +135,13 @@ class PendingTranscript:
             audio_seconds=recording.duration,
             peak_memory=backend.peak_memory(),
         )
-        return make_transcript(self._decoded, options, recording.duration, reading, recording.name)
+        made = make_transcript(self._decoded, options, recording.duration, reading, recording.name)
+        if not self._diarizer:
+            return made
+        began = time.perf_counter()
+        labelled = self._diarizer.label(made, self.speakers)
+        seconds = self._diarizing + time.perf_counter() - began
+        return replace(labelled, timings=made.timings + Timings(speakers=seconds, total=seconds))
 
 
 def make_transcript(

@@ -30,6 +30,7 @@ from .model.config import AudioTokens
 from .pipeline import Callbacks, new_seed, transcripts
 from .results.transcript import Segment, Token, Transcript
 from .scheduler import MOST_ROWS, Scheduler
+from .speakers import speaker_count
 
 GREEDY = Sampling()
 _INSPECTED_SECONDS = 30.0
@@ -92,6 +93,7 @@ class Recognizer:
         timestamps: bool = True,
         alternatives: bool = False,
         draft: str | None = "auto",
+        speakers: bool | int = False,
         vad: VadOptions | bool = True,
         batch_size: int | None = None,
         max_seconds: float | None = None,
@@ -111,6 +113,8 @@ class Recognizer:
         alternatives  also keep the five likeliest tokens at every step
         draft         "auto" checks drafts of the text where that is faster, None decodes one token a pass; greedy
                       text is the same
+        speakers      label segments and words with their speakers ("S1", "S2", …): True finds the number of speakers,
+                      or give it; `on_segment` gets segments before they are labelled
         vad           split at pauses and skip what is not speech; False splits at quiet places only
         batch_size    segments decoded together; 1 where `on_token` is given, as text then comes in order
         max_seconds   refuse longer recordings
@@ -124,10 +128,11 @@ class Recognizer:
         options = self._options(language, hotwords, itn, sampling, timestamps, alternatives, draft)
         default = 1 if backend.on_cpu else 8
         size = _batch_size(1 if on_token else default if batch_size is None else batch_size)
+        speaker_count(speakers)  # raises for values that cannot be used
         start = time.perf_counter()
         recordings = read_ahead([audio], sample_rate, _vad_options(vad), max_seconds, workers=1)
         callbacks = Callbacks(on_token, on_segment, on_progress, cancelled)
-        result = next(transcripts(self.scheduler, options, recordings, size, callbacks))
+        result = next(transcripts(self.scheduler, options, recordings, size, callbacks, speakers))
         if isinstance(result, NanoASRError):
             raise result
         return replace(result, timings=replace(result.timings, total=time.perf_counter() - start))
@@ -144,6 +149,7 @@ class Recognizer:
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
         draft: str | None = "auto",
+        speakers: bool | int = False,
         vad: VadOptions | bool = True,
         max_seconds: float | None = None,
         on_progress: Callable[[float], None] | None = None,
@@ -155,8 +161,9 @@ class Recognizer:
         """
         sources, size = _recordings(sources), MOST_ROWS if batch_size is None else _batch_size(batch_size)
         options = self._options(language, hotwords, itn, sampling, timestamps, draft=draft)
+        speaker_count(speakers)
         recordings = read_ahead(sources, sample_rate, _vad_options(vad), max_seconds)
-        return transcripts(self.scheduler, options, recordings, size, Callbacks(on_progress=on_progress))
+        return transcripts(self.scheduler, options, recordings, size, Callbacks(on_progress=on_progress), speakers)
 
     def stream(
         self,
@@ -166,12 +173,14 @@ class Recognizer:
         itn: bool = True,
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
+        speakers: bool | int = False,
         options: LiveOptions | None = None,
         sample_rate: int = SAMPLE_RATE,
         on_update: Callable[[Update], None] | None = None,
     ) -> LiveSession:
         """Transcribe live: `push` samples (mono, at `sample_rate`) into the session that this returns.
 
+        speakers   label segments as they end; a voice keeps its label through the session
         options    how often to decode, when to commit, where segments end; for a microphone use
                    `LiveOptions(realtime=True)`
         on_update  called with every update; `push` returns the last of those that its samples brought
@@ -179,7 +188,7 @@ class Recognizer:
         """
         decoding = self._options(language, hotwords, itn, sampling, timestamps)
         live = LiveOptions() if options is None else options
-        return LiveSession(self.scheduler, decoding, live, sample_rate, on_update)
+        return LiveSession(self.scheduler, decoding, live, sample_rate, on_update, speakers)
 
     def inspect(
         self,

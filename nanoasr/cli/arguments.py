@@ -27,17 +27,34 @@ def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def add_speech(parser: argparse._ActionsContainer) -> None:
-    """Add --language, --hotwords and --no-itn."""
+    """Add --language, --hotwords, --no-itn and --speakers."""
     add = parser.add_argument
     add("--language", help="code or name of the language (en, zh, ja, …; default: detected)")
     add("--hotwords", action="append", default=[], metavar="A,B", help="words to expect, comma-separated")
     add("--no-itn", dest="itn", action="store_false", help="keep numbers and dates in words instead of figures")
+    add(
+        "--speakers",
+        nargs="?",
+        type=_speakers,
+        const=True,
+        default=False,
+        metavar="N",
+        help='label speakers ("S1", "S2", …); N: how many there are (default: found)',
+    )
 
 
 def count(text: str) -> int:
     """Parse an integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: must be a whole number of 1 or more")
+    return int(text)
+
+
+def _speakers(text: str) -> int:
+    """Parse a number of speakers."""
+    if not text.isdecimal() or not 1 <= int(text) <= 50:
+        hint = "must be a number from 1 to 50; to find the number, put --speakers after the files"
+        raise argparse.ArgumentTypeError(f"{text}: {hint}")
     return int(text)
 
 

@@ -74,7 +74,12 @@ def run(args: argparse.Namespace) -> int:
 
     blocks = from_file(args.file, args.realtime) if args.file else from_microphone(args.device)
     with asr.stream(
-        language=args.language, hotwords=hotwords, itn=args.itn, options=options, on_update=show
+        language=args.language,
+        hotwords=hotwords,
+        itn=args.itn,
+        speakers=args.speakers,
+        options=options,
+        on_update=show,
     ) as session:
         transcript = listen(session, blocks)
     if args.save:
@@ -106,7 +111,8 @@ class Screen:
     def show(self, update: "Update") -> None:
         """Print finished segments and redraw the open one."""
         for segment in update.segments:
-            self._out.write(f"{_CLEAR if self._redraws else ''}{one_line(segment.text)}\n")
+            speaker = f"{segment.speaker}: " if segment.speaker else ""
+            self._out.write(f"{_CLEAR if self._redraws else ''}{speaker}{one_line(segment.text)}\n")
         if self._redraws:
             room = max(shutil.get_terminal_size().columns - 1, 10)
             committed, tentative = _cleaned(update.committed), _cleaned(update.tentative)

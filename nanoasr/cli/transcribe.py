@@ -55,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Transcribe recordings of any format and length to standard output or into files.",
         epilog=f"""examples:
   %(prog)s talk.mp3
+  %(prog)s interview.wav --speakers 2
   %(prog)s talks/ --recursive --out texts --format srt,json --skip-existing
   %(prog)s '*.m4a' --model nano --language en --hotwords MLX,Qwen3 --out texts
   curl -s https://example.org/talk.ogg | %(prog)s - > talk.txt
@@ -177,6 +178,7 @@ def _options(args: argparse.Namespace) -> dict:
         "itn": args.itn,
         "sampling": Sampling(**settings),
         "timestamps": args.timestamps,
+        "speakers": args.speakers,
         "vad": args.vad,
         "max_seconds": args.max_minutes * 60 if args.max_minutes else None,
     }

@@ -84,6 +84,7 @@ class Update:
     segments    segments that ended since the last update, with their final text
     revisions   where final text differs from the committed text
     start       where the open segment begins, in seconds; None while nobody speaks
+    speaker     of the open segment so far, with `speakers`; its final label may differ
     """
 
     committed: str
@@ -92,3 +93,4 @@ class Update:
     revisions: tuple[Revision, ...]
     start: float | None
     latency: Latency
+    speaker: str | None = None

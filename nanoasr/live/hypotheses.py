@@ -23,6 +23,7 @@ class OpenSegment:
     def __init__(self, start: int, agreement: int):
         self.start = self.decoded_at = start  # samples; when the last hypothesis was made
         self.ids: list[int] = []  # the last hypothesis
+        self.speaker, self.speaker_known_at = None, start  # a provisional label
         self.text = Agreement(agreement)
         self._filterbank: mx.array | None = None
 

@@ -23,6 +23,7 @@ from ..families.base import DecodeOptions
 from ..results import Segment, Timings, Transcript, join_texts
 from ..results.words import split_words
 from ..scheduler import Scheduler
+from ..speakers import SpeakerTracker
 from .agreement import Revision, count_ready
 from .events import Latency, LiveOptions, Update
 from .hypotheses import IncrementalDecoder, OpenSegment
@@ -46,6 +47,7 @@ class LiveSession:
         options: LiveOptions,
         sample_rate: int = SAMPLE_RATE,
         on_update: Callable[[Update], None] | None = None,
+        speakers: bool | int = False,
     ):
         if not isinstance(options, LiveOptions):
             raise OptionError(f"options={options!r:.80}: give LiveOptions(…)")
@@ -60,6 +62,7 @@ class LiveSession:
         self._thread: int | None = None  # the one that holds the lock
         self._decoder = IncrementalDecoder(scheduler, decoding, self._closed.is_set)
         self._language = decoding.language
+        self._tracker = None if speakers is False else SpeakerTracker(speakers)
         self._pending = np.zeros(0, np.float32)  # received, but less than a hop
         self._held, self._held_from = np.zeros(0, np.float32), 0  # samples that a segment may still need
         self._head: list[np.ndarray] | None = []  # all samples, as long as they fit in a segment
@@ -207,6 +210,8 @@ class LiveSession:
         samples = self._held[segment.start - self._held_from :]
         if len(samples) < FRAME_LENGTH:
             return ()
+        if self._tracker and self._position - segment.speaker_known_at >= self._tracker.model.window:
+            segment.speaker, segment.speaker_known_at = self._tracker.guess(samples), self._position
         found = self._decoder.decode_open(segment, samples, self._count)
         if found is None:
             return ()
@@ -219,7 +224,7 @@ class LiveSession:
         new = segment.text.add(words, count_ready(words, now, self.options.hold, self.options.confidence))
         return tuple(now - words[i].end for i in new if words[i].end is not None)
 
-    def _end(self, span: Span) -> tuple[Segment, Revision | None] | None:
+    def _end(self, span: Span) -> tuple[tuple[Segment, ...], Revision | None] | None:
         """Decode a segment that has ended, as `transcribe` does."""
         known = self._open is not None and self._open.start == span.start
         segment = self._open if known else OpenSegment(span.start, self.options.agreement)
@@ -234,9 +239,16 @@ class LiveSession:
         self._timings += found.timings
         revision = segment.text.revision(split_words(found.segment.text))
         final = replace(found.segment, revised=revision is not None)
-        if final.tokens:
-            self._segments.append(final)
-        return final, revision
+        if not final.tokens:
+            return (), revision
+        if self._tracker:
+            self._tracker.hear(samples, span.start / SAMPLE_RATE)
+        labelled = self._label(final)
+        self._segments += labelled
+        return labelled, revision
+
+    def _label(self, segment: Segment) -> tuple[Segment, ...]:
+        return self._tracker.label(segment) if self._tracker else (segment,)
 
     def _finish(self) -> Transcript | None:
         began = time.perf_counter()
@@ -255,7 +267,7 @@ class LiveSession:
             self._count_tokens(found.timings)
             self._timings += found.timings
             revised = found.segment.text != join_texts(segment.text for segment in self._segments)
-            self._segments = [replace(found.segment, revised=revised)] if found.segment.tokens else []
+            self._segments = [*self._label(replace(found.segment, revised=revised))] if found.segment.tokens else []
         duration = self._position / SAMPLE_RATE
         work = self.latency.work + time.perf_counter() - began
         return Transcript(
@@ -277,7 +289,10 @@ class LiveSession:
         self._note(**{name: getattr(self.latency, name) + getattr(timings, name) for name in names})
 
     def _update(
-        self, ended: Sequence[tuple[Segment, Revision | None] | None], committed: tuple[float, ...], late: float
+        self,
+        ended: Sequence[tuple[tuple[Segment, ...], Revision | None] | None],
+        committed: tuple[float, ...],
+        late: float,
     ) -> Update:
         found = [pair for pair in ended if pair]
         self._note(audio=self._position / SAMPLE_RATE, update=late, commit=committed)
@@ -285,10 +300,11 @@ class LiveSession:
         update = Update(
             committed=shown[0],
             tentative=shown[1],
-            segments=tuple(segment for segment, _ in found if segment.tokens),
+            segments=tuple(segment for segments, _ in found for segment in segments),
             revisions=tuple(revision for _, revision in found if revision),
             start=self._open.start / SAMPLE_RATE if self._open else None,
             latency=self.latency,
+            speaker=self._open.speaker if self._open else None,
         )
         if self._on_update:
             self._on_update(update)

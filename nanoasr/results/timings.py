@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-_STAGES = ("read", "vad", "features", "encoder", "adaptor", "prefill", "decode", "align")
+_STAGES = ("read", "vad", "features", "encoder", "adaptor", "prefill", "decode", "align", "speakers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Timings:
     steps: int = 0
     drafted: int = 0
     accepted: int = 0
+    speakers: float = 0.0
 
     @property
     def real_time_factor(self) -> float:

@@ -1,6 +1,7 @@
 """Who spoke when in a recording: speech is embedded as it is read, and clustered at the end."""
 
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +103,10 @@ def label(
 
 
 def speaker_count(speakers: bool | int) -> int | None:
-    """The number of speakers asked for, None to find out; OptionError for anything else."""
-    if speakers is True:
+    """The number of speakers asked for; None for True and False. OptionError for anything else."""
+    if isinstance(speakers, bool):
         return None
-    if isinstance(speakers, bool) or not isinstance(speakers, int) or not 1 <= speakers <= MOST_SPEAKERS:
+    if not isinstance(speakers, Integral) or not 1 <= speakers <= MOST_SPEAKERS:
         raise OptionError(f"speakers={speakers!r:.80}: use False, True or a number from 1 to {MOST_SPEAKERS}")
     return int(speakers)
 

@@ -16,9 +16,9 @@ _ALIKE = {"ge2e": (0.67, 0.8), "campplus": (0.4, 0.6)}
 
 
 class SpeakerTracker:
-    """The voices of one live session. `settle` each segment when it ends; `guess` labels an open one provisionally.
+    """The voices of one live session. `hear` each segment when it ends; `guess` labels an open one provisionally.
 
-    A label that was settled never changes: two voices that sounded alike at first stay one, unlike with `Diarizer`,
+    A label once given never changes: two voices that sounded alike at first stay one, unlike with `Diarizer`,
     which hears everything before it decides.
     """
 
@@ -26,13 +26,10 @@ class SpeakerTracker:
         self.model = model or load_speaker_model()
         self._most = speaker_count(speakers) or MOST_SPEAKERS
         self._sums: list[np.ndarray] = []  # of the embeddings heard of each voice
+        self._turns: list[Turn] = []
 
-    def settle(self, segment: Segment, samples: np.ndarray) -> tuple[Segment, ...]:
-        """Label a segment that has ended, split where the voice changes. `samples`: its sound, at 16 kHz."""
-        return label_segments([segment], self.turns(samples, segment.start))
-
-    def turns(self, samples: np.ndarray, start: float) -> list[Turn]:
-        """Who spoke when in a segment of speech that begins at `start` seconds; its voices are known from then on."""
+    def hear(self, samples: np.ndarray, start: float) -> list[Turn]:
+        """Find who speaks when in a segment of speech that has ended; it begins at `start` seconds."""
         if not len(samples):
             return []
         windows, centres = cut_windows(samples, self.model.window, self.model.step)
@@ -45,7 +42,13 @@ class SpeakerTracker:
             voices[label] = self._recognize(heard, may_be_new=(labels == label).sum() > 1)
             self._remember(voices[label], heard)
         span = (start, start + len(samples) / SAMPLE_RATE)
-        return find_turns([span], start + centres / SAMPLE_RATE, voices[labels], named=True)
+        turns = find_turns([span], start + centres / SAMPLE_RATE, voices[labels], named=True)
+        self._turns += turns
+        return turns
+
+    def label(self, segment: Segment) -> tuple[Segment, ...]:
+        """Give a segment that was heard its speaker; it is split where the voice changes."""
+        return label_segments([segment], self._turns)
 
     def guess(self, samples: np.ndarray) -> str | None:
         """The label of the voice at the end of an open segment, as far as is known; a new voice gets the next one."""

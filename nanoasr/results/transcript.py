@@ -39,6 +39,9 @@ class Transcript:
     name: str | None = None
     tags: Tags = field(default_factory=Tags)
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def tokens(self) -> tuple[Token, ...]:
         """The tokens of all segments."""

@@ -136,11 +136,13 @@ def hasty(asr, talk):
 
 
 @pytest.mark.parametrize("which", ["heard", "hasty"])
-def test_committed_text_stands_while_its_segment_is_open(request, which):
+def test_committed_text_stands_in_whole_words_while_its_segment_is_open(request, which):
     before, start = "", None
     for update in request.getfixturevalue(which)[0]:
         if update.start == start:
             assert update.committed.startswith(before)
+        words = [word.text for word in split_words(update.committed)]
+        assert [word.text for word in split_words(update.committed + update.tentative)][: len(words)] == words
         before, start = update.committed, update.start
 
 

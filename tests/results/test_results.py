@@ -67,6 +67,10 @@ def test_tsv_is_in_milliseconds_without_tabs_in_the_text():
     assert t.to_tsv() == "start\tend\ttext\n500\t1234\ttwo words\n"
 
 
+def test_a_printed_transcript_is_its_text():
+    assert str(transcript(segment(*untimed("hello")))) == "hello"
+
+
 def test_txt_is_the_text_and_a_line_end():
     assert transcript(segment(*untimed("hello"))).to_txt() == "hello\n"
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from ..results.words import Piece, is_word_character
+from ..results.words import Piece, is_word_character, split_words
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Agreement:
 
     def add(self, words: Sequence[Piece], ready: int) -> range:
         """Add a hypothesis, commit those of its first `ready` words that are agreed on, and return which are new."""
-        texts, done = [word.text for word in words], len(self._committed)
-        confirms = _same_letters(texts[:done], self._committed)
-        if confirms:  # punctuation that changed after it was committed is left to the final text
-            texts[:done] = self._committed
+        texts, done = _texts(words), len(self._committed)
+        merged = self._committed + texts[done:]  # punctuation that changed since is left to the final text
+        confirms = _same_letters(texts[:done], self._committed) and _texts(split_words("".join(merged))) == merged
+        if confirms:
+            texts = merged
         self._hypotheses = [*self._hypotheses, texts][-self._needed :]
         if confirms and len(self._hypotheses) == self._needed:
             agreed = min(_common(hypothesis, texts) for hypothesis in self._hypotheses)
@@ -47,7 +48,7 @@ class Agreement:
 
     def revision(self, words: Sequence[Piece]) -> Revision | None:
         """Compare the final words with the committed ones; None where they begin with just these."""
-        final, done = [word.text for word in words], len(self._committed)
+        final, done = _texts(words), len(self._committed)
         unchanged = "".join(final).startswith("".join(self._committed))
         if unchanged and _same_letters(final[:done], self._committed):
             return None
@@ -67,6 +68,10 @@ def count_ready(words: Sequence[Piece], now: float, hold: float, confidence: flo
         if not ended or least < confidence:
             return i
     return len(words)
+
+
+def _texts(words: Sequence[Piece]) -> list[str]:
+    return [word.text for word in words]
 
 
 def _common(a: list[str], b: list[str]) -> int:

@@ -149,11 +149,10 @@ def _may_start(char: str, before: str, letter: str) -> bool:
     if char.isspace():
         return not before.isspace()
     category = unicodedata.category(char)
-    opening = category in ("Ps", "Pi", "Sc")
-    if not letter or before in _LEADS or char in _FOLLOWS or category == "Cf":
+    if before in _LEADS or char in _FOLLOWS or category == "Cf" or (category[0] in "MPS" and not _opens(char)):
         return False
-    if category[0] in "MPS" and not opening:
-        return False
+    if not letter:  # a full stop or comma after a space still belongs to the word before
+        return _is_letter(char) and _is_wide_punctuation(before) and not _opens(before)
     return bool(
         _is_wide_punctuation(before)
         or _is_wide_punctuation(char)
@@ -177,6 +176,10 @@ def _sources(text: str, tokens: Sequence[Token]) -> list[range] | None:
         return None
     following = iter(spelled)
     return [range(0) if char == " " else next(following)[1] for char in text]
+
+
+def _opens(char: str) -> bool:
+    return unicodedata.category(char) in ("Ps", "Pi", "Sc")
 
 
 def _is_letter(char: str) -> bool:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nanoasr.live.agreement import Agreement, Revision, count_ready
@@ -90,6 +90,8 @@ def test_punctuation_that_is_added_to_the_last_committed_word_revises_nothing():
     assert text.revision(split_words("turn on the lights.")) == Revision("light", "lights.")
 
 
+@example([("ok ，", 1), ("ok今天", 2)], 1)
+@example([("今 -", 1), ("今ok", 2)], 1)
 @given(st.lists(st.tuples(texts | mixed, st.integers(0, 7)), max_size=12), st.integers(1, 3))
 def test_what_was_committed_stays_and_grows_by_whole_words(hypotheses, needed):
     text, before = Agreement(needed), []

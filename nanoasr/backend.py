@@ -153,8 +153,9 @@ class _Worker:
             if not self.thread:
                 # Never ends: what MLX keeps for each thread is destroyed with it, which aborts the process if Python
                 # is shutting down. A waiting daemon thread is left alone.
-                self.thread = threading.Thread(target=self._work, name="nanoasr", daemon=True)
-                self.thread.start()
+                thread = threading.Thread(target=self._work, name="nanoasr", daemon=True)
+                thread.start()
+                self.thread = thread
         self.jobs.put(job)
 
     def _work(self) -> None:

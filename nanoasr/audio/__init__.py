@@ -1,6 +1,7 @@
-"""Read audio as 16 kHz mono samples; voice activity, segments, and the features of the front end."""
+"""Read audio as 16 kHz mono samples; voice activity, segments, front-end features, sound curves."""
 
 from .files import Audio, load_audio, read_blocks
 from .resample import SAMPLE_RATE
+from .sound import Sound, describe_sound
 
-__all__ = ["SAMPLE_RATE", "Audio", "load_audio", "read_blocks"]
+__all__ = ["SAMPLE_RATE", "Audio", "Sound", "describe_sound", "load_audio", "read_blocks"]

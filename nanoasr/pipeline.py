@@ -3,8 +3,8 @@
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -13,6 +13,7 @@ from .audio.reader import Cut, Recording
 from .decode.sampling import Sampling
 from .errors import NanoASRError
 from .families.base import DecodedSegment, DecodeOptions, SegmentJob
+from .results.segments import Tags
 from .results.transcript import Segment, Timings, Transcript, join_texts
 from .scheduler import Call, Scheduler
 from .speakers import Diarizer
@@ -152,8 +153,15 @@ def make_transcript(
     return Transcript(
         text=join_texts(found.segment.text for found in spoken),
         segments=tuple(found.segment for found in spoken),
-        language=options.language or next((found.language for found in spoken if found.language), None),
+        language=heard_language([found.language for found in spoken]) or options.language,
         duration=duration,
         timings=sum((found.timings for found in decoded), timings),
         name=name,
+        tags=Tags.join(found.segment.tags for found in spoken),
     )
+
+
+def heard_language(languages: Iterable[str | None]) -> str | None:
+    """The most frequent of the languages that segments were heard in; None where the family does not tell."""
+    codes = Counter(code for code in languages if code)
+    return codes.most_common(1)[0][0] if codes else None

@@ -207,7 +207,7 @@ class Recognizer:
     @property
     def encoder_layers(self) -> int:
         """How many layers `attention` has."""
-        config = self.checkpoint.model.config.encoder
+        config = self.model_family.encoder.config
         return config.num_blocks + config.tp_blocks
 
     @property
@@ -223,7 +223,7 @@ class Recognizer:
         layer   0 is the first, -1 the last
         """
         x = audio if isinstance(audio, Inspection) else self.inspect(audio)
-        return backend.run(encoder_attention, self.checkpoint, x, layer)
+        return backend.run(encoder_attention, self.model_family, x, layer)
 
     def text_attention(
         self,

@@ -35,7 +35,11 @@ class Checkpoint:
     dtype: str
     precision: str  # in words
     notes: tuple[str, ...] = ()  # what a user should know of it
-    family: str = "nano"
+
+    @property
+    def family(self) -> str:
+        """The recognizer family: "nano", "sensevoice" or "paraformer"."""
+        return self.layout.family
 
 
 def load_checkpoint(

@@ -3,8 +3,10 @@
 from ..checkpoint.load import Checkpoint
 from .base import Family
 from .nano import NanoFamily
+from .paraformer import ParaformerFamily
+from .sensevoice import SenseVoiceFamily
 
-_FAMILIES = {"nano": NanoFamily}
+_FAMILIES = {family.name: family for family in (NanoFamily, SenseVoiceFamily, ParaformerFamily)}
 
 
 def make_family(checkpoint: Checkpoint) -> Family:

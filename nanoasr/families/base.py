@@ -5,8 +5,8 @@ decode token by token let segments join and leave between passes; families that 
 To add a family, write a class with the members of `Family` and name it in `families/__init__.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import mlx.core as mx
@@ -17,6 +17,7 @@ from ..audio.features import SAMPLE_RATE
 from ..checkpoint.load import Checkpoint
 from ..decode.prompt import Language
 from ..decode.sampling import Sampling
+from ..model.sanm import Encoder
 from ..results.transcript import Segment, Timings
 
 
@@ -71,13 +72,12 @@ class SegmentJob:
 
 @dataclass(frozen=True)
 class DecodedSegment:
-    """What came of a job: `language` and `tags` where the family detects them."""
+    """What came of a job: `language` where the family detects it."""
 
     segment: Segment
     timings: Timings
     cancelled: bool = False
     language: str | None = None
-    tags: Mapping[str, object] = field(default_factory=dict)
 
 
 class Batch(Protocol):
@@ -110,13 +110,17 @@ class Family(Protocol):
     name: str
     checkpoint: Checkpoint
     languages: tuple[Language, ...]
-    has_timestamps: bool
+    aligner: str | None  # what times come from: "CTC" or "CIF"
+    encoder: Encoder
 
     def new_batch(self) -> Batch:
         """An empty batch."""
 
     def inspect(self, samples: np.ndarray, options: DecodeOptions) -> Inspection:
         """Every stage for one segment; call on the worker thread."""
+
+    def encoder_input(self, x: Inspection) -> mx.array:
+        """What the encoder was given [T', 560] for an inspected segment."""
 
     def parts(self) -> dict[str, list[nn.Module]]:
         """The network by part, for figures."""

@@ -9,8 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from .. import backend
-from ..audio.features import features, filterbank, frame_count, lfr, lfr_count, normalized
+from ..audio.features import features, filterbank
 from ..checkpoint.ctc_tokens import load_ctc_tokens
 from ..checkpoint.load import Checkpoint
 from ..decode.align import token_times
@@ -19,11 +18,11 @@ from ..decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_p
 from ..decode.request import Generated, Request
 from ..decode.text import TextStream
 from ..model.ctc import collapse
+from ..model.sanm import Encoder
 from ..results.transcript import Segment, Timings
 from ..results.words import Alternative, Token
 from .base import DecodedSegment, DecodeOptions, Inspection, SegmentJob
-
-_PADDING = 1.25  # on a CPU, recordings are encoded together where the longest is at most so much longer
+from .batching import Stopwatch, batch_features, similar_lengths
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class NanoFamily:
         self._prompt = functools.lru_cache(64)(self._build_prompt)
 
     @property
-    def has_timestamps(self) -> bool:
-        return self.ctc_tokens is not None
+    def aligner(self) -> str | None:
+        return "CTC" if self.ctc_tokens else None
 
     @property
     def languages(self) -> tuple[Language, ...]:
@@ -83,6 +82,13 @@ class NanoFamily:
         for token_id in ids:
             stream.token_text(token_id)
         return stream.text
+
+    @property
+    def encoder(self) -> Encoder:
+        return self.model.audio_encoder
+
+    def encoder_input(self, x: Inspection) -> mx.array:
+        return x.features
 
     def parts(self) -> dict[str, list[nn.Module]]:
         parts = {"encoder": [self.model.audio_encoder], "adaptor": [self.model.audio_adaptor], "llm": [self.model.llm]}
@@ -106,10 +112,9 @@ class NanoFamily:
 
     def encode(self, jobs: Sequence[SegmentJob]) -> list[Encoded]:
         """Run features, encoder, adaptor and, where it is needed, the CTC branch, for one padded batch."""
-        model, watch = self.model, _Stopwatch(len(jobs))
-        frames = [lfr_count(frame_count(len(job.samples))) for job in jobs]
-        lengths = mx.array(frames) if len(set(frames)) > 1 else None
-        x = watch.stage("features", self._features(jobs))
+        model, watch = self.model, Stopwatch(len(jobs))
+        x, frames, lengths = batch_features(jobs, self.checkpoint.cmvn)
+        watch.stage("features", x)
         encoded = watch.stage("encoder", model.encode(x, lengths))
         adapted = watch.stage("adaptor", model.adapt(encoded, lengths))
         ctc: list[CTCFrames | None] = [None] * len(jobs)
@@ -120,17 +125,7 @@ class NanoFamily:
             for i, count in enumerate(frames)
         ]
 
-    def _features(self, jobs: Sequence[SegmentJob]) -> mx.array:
-        if len(jobs) == 1 and jobs[0].filterbank is not None:
-            return normalized(lfr(jobs[0].filterbank), self.checkpoint.cmvn)[None]
-        counts = [len(job.samples) for job in jobs]
-        batch = np.zeros((len(jobs), max(counts)), dtype=np.float32)
-        for row, job in zip(batch, jobs, strict=True):
-            row[: len(job.samples)] = job.samples
-        unequal = len(set(counts)) > 1
-        return features(mx.array(batch), mx.array(counts) if unequal else None, self.checkpoint.cmvn)
-
-    def _ctc_frames(self, encoded: mx.array, frames: Sequence[int], lengths, watch: "_Stopwatch") -> list[CTCFrames]:
+    def _ctc_frames(self, encoded: mx.array, frames: Sequence[int], lengths, watch: Stopwatch) -> list[CTCFrames]:
         hidden = watch.stage("align", self.model.ctc_hidden(encoded, lengths))
         found = []
         for row, count in zip(hidden, frames, strict=True):  # one at a time: their scores are large
@@ -229,23 +224,12 @@ class NanoBatch:
 
     def admit(self, jobs: Sequence[SegmentJob]) -> None:
         """Encode some segments and prefill their prompts, drafts included."""
-        for group in self._groups(jobs):
+        for rows in similar_lengths(jobs):
+            group = [jobs[i] for i in rows]
             requests = [
                 self._request(job, encoded) for job, encoded in zip(group, self._family.encode(group), strict=True)
             ]
             self._decoder.admit(requests)
-
-    def _groups(self, jobs: Sequence[SegmentJob]) -> list[list[SegmentJob]]:
-        """Jobs that are encoded together: all on a GPU, those of about the same length on a CPU."""
-        if not backend.on_cpu:
-            return [list(jobs)]
-        groups: list[list[SegmentJob]] = []
-        for job in sorted(jobs, key=lambda job: len(job.samples)):
-            if groups and len(job.samples) <= _PADDING * len(groups[-1][0].samples) and job.filterbank is None:
-                groups[-1].append(job)
-            else:
-                groups.append([job])
-        return groups
 
     def _request(self, job: SegmentJob, encoded: Encoded) -> tuple[tuple[SegmentJob, Encoded], Request]:
         family, options = self._family, job.options
@@ -289,17 +273,3 @@ class NanoBatch:
             return self._family.finish(job, encoded, made)
         except Exception as error:
             return error
-
-
-class _Stopwatch:
-    """Times stages by waiting for what each computes; the time is divided among `rows`."""
-
-    def __init__(self, rows: int):
-        self.rows = rows
-        self.seconds: dict[str, float] = {}
-
-    def stage(self, name: str, value):
-        start = time.perf_counter()
-        mx.eval(value)
-        self.seconds[name] = self.seconds.get(name, 0.0) + (time.perf_counter() - start) / self.rows
-        return value

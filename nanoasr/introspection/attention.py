@@ -15,7 +15,7 @@ from ..decode.generate import generate
 from ..decode.request import Request
 from ..decode.text import TextStream
 from ..errors import OptionError
-from ..families.base import Inspection
+from ..families.base import Family, Inspection
 from ..families.nano import NanoInspection
 from ..model.qwen3 import Cache, Qwen3
 from ..model.sanm import Encoder, positions
@@ -31,9 +31,9 @@ class TextAttention:
     audio: mx.array  # [heads, U, A]: the part of `weights` that falls on the audio tokens
 
 
-def encoder_attention(checkpoint: Checkpoint, x: Inspection, layer: int) -> mx.array:
+def encoder_attention(family: Family, x: Inspection, layer: int) -> mx.array:
     """See `Recognizer.attention`."""
-    weights = _encoder_weights(checkpoint.model.audio_encoder, x.features, layer)
+    weights = _encoder_weights(family.encoder, family.encoder_input(x), layer)
     mx.eval(weights)
     return weights
 
@@ -69,7 +69,7 @@ def _greedy(checkpoint: Checkpoint, prompt: mx.array) -> list[Token]:
 def _encoder_weights(encoder: Encoder, features: mx.array, layer: int) -> mx.array:
     """[T', 560] -> [heads, T', T']"""
     first = encoder.encoders0 + encoder.encoders
-    blocks = first + encoder.tp_encoders
+    blocks = first + encoder.get("tp_encoders", [])
     layer = _place(layer, len(blocks), "encoder")
     x = features[None] * math.sqrt(encoder.config.output_size)
     x = (x + positions(*features.shape)).astype(encoder.after_norm.weight.dtype)

@@ -20,21 +20,24 @@ class Info:
     parameters: dict[str, int]  # by part
     megabytes: dict[str, float]  # in memory, by part
     precision: str
-    audio_tokens: str
+    audio_tokens: str | None  # "low" or "full", where a language model reads the audio
     timestamps: bool
     languages: tuple[str, ...]
     device: str
     blas: str | None
     notes: tuple[str, ...]
+    family: str = "nano"
+    aligner: str | None = "CTC"
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {count / 1e6:.1f} M" for name, count in self.parameters.items())
-        times = "token times by CTC" if self.timestamps else "no CTC branch, so no token times"
+        audio = [f"{self.audio_tokens} rate of audio tokens"] if self.audio_tokens else []
+        audio.append(f"token times by {self.aligner}" if self.timestamps else "no CTC branch, so no token times")
         lines = [
-            f"checkpoint  {self.source} ({self.layout} layout)",
+            f"checkpoint  {self.source} ({self.family}, {self.layout} layout)",
             f"parameters  {sum(self.parameters.values()) / 1e6:.1f} M: {parts}",
             f"memory      {sum(self.megabytes.values()):.0f} MB, {self.precision}",
-            f"audio       {self.audio_tokens} rate of audio tokens; {times}",
+            f"audio       {'; '.join(audio)}",
             f"languages   {', '.join(self.languages)}",
             f"device      {self.device}" + (f", BLAS {self.blas}" if self.blas else ""),
         ]
@@ -54,12 +57,14 @@ def describe(family: Family) -> Info:
         parameters={name: sum(map(_parameters, modules)) for name, modules in parts.items()},
         megabytes={name: sum(map(_bytes, modules)) / 1e6 for name, modules in parts.items()},
         precision=checkpoint.precision,
-        audio_tokens=layout.config.audio_tokens,
-        timestamps=family.has_timestamps,
+        audio_tokens=getattr(layout.config, "audio_tokens", None),
+        timestamps=family.aligner is not None,
         languages=tuple(language.code for language in family.languages),
         device=backend.device_name(),
         blas=Path(backend.blas_path).name if backend.on_cpu and backend.blas_path else None,
         notes=tuple(notes),
+        family=family.name,
+        aligner=family.aligner,
     )
 
 

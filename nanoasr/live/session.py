@@ -20,7 +20,8 @@ from ..audio.files import SAMPLE_RATE, Resampler
 from ..audio.vad import Segmenter, Span, is_silent
 from ..errors import AudioError, OptionError
 from ..families.base import DecodeOptions
-from ..results import Segment, Timings, Transcript, join_texts
+from ..pipeline import heard_language
+from ..results import Segment, Tags, Timings, Transcript, join_texts
 from ..results.words import split_words
 from ..scheduler import Scheduler
 from ..speakers import SpeakerTracker
@@ -61,7 +62,7 @@ class LiveSession:
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._thread: int | None = None  # the one that holds the lock
         self._decoder = IncrementalDecoder(scheduler, decoding, self._closed.is_set)
-        self._language = decoding.language
+        self._language, self._heard = decoding.language, []  # the one asked for, and those of the segments
         self._tracker = None if speakers is False else SpeakerTracker(speakers)
         self._pending = np.zeros(0, np.float32)  # received, but less than a hop
         self._held, self._held_from = np.zeros(0, np.float32), 0  # samples that a segment may still need
@@ -241,6 +242,7 @@ class LiveSession:
         final = replace(found.segment, revised=revision is not None)
         if not final.tokens:
             return (), revision
+        self._heard.append(found.language)
         if self._tracker:
             self._tracker.hear(samples, span.start / SAMPLE_RATE)
         labelled = self._label(final)
@@ -268,15 +270,17 @@ class LiveSession:
             self._timings += found.timings
             revised = found.segment.text != join_texts(segment.text for segment in self._segments)
             self._segments = [*self._label(replace(found.segment, revised=revised))] if found.segment.tokens else []
+            self._heard = [found.language]
         duration = self._position / SAMPLE_RATE
         work = self.latency.work + time.perf_counter() - began
         return Transcript(
             text=join_texts(segment.text for segment in self._segments),
             segments=tuple(self._segments),
-            language=self._language,
+            language=heard_language(self._heard) or self._language,
             duration=duration,
             timings=replace(self._timings, total=work, audio_seconds=duration, peak_memory=backend.peak_memory()),
             name="live",
+            tags=Tags.join(segment.tags for segment in self._segments),
         )
 
     # Updates

@@ -1,5 +1,7 @@
 """A decoded segment of speech, and what a recognizer may know about it besides its text."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .words import Token, Word, split_words
@@ -11,6 +13,14 @@ class Tags:
 
     emotion: str | None = None
     events: tuple[str, ...] = ()
+
+    @classmethod
+    def join(cls, all_tags: Iterable["Tags"]) -> "Tags":
+        """Sum up the tags of segments: the most frequent emotion, and every event once, in order."""
+        all_tags = list(all_tags)
+        emotions = Counter(tags.emotion for tags in all_tags if tags.emotion)
+        events = dict.fromkeys(event for tags in all_tags for event in tags.events)
+        return cls(emotions.most_common(1)[0][0] if emotions else None, tuple(events))
 
 
 @dataclass(frozen=True, slots=True)

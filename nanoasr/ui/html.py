@@ -130,15 +130,14 @@ def model_line(info: Info) -> str:
 def model_table(info: Info) -> str:
     """Everything that is known of the loaded model."""
     times = (
-        "yes, from its CTC branch"
-        if info.timestamps
-        else "no: it has no usable CTC branch, so segments have times only"
+        f"yes, by {info.aligner}" if info.timestamps else "no: it has no usable CTC branch, so segments have times only"
     )
     rows = [
         ("Checkpoint", info.source),
+        ("Family", info.family),
         ("Layout", info.layout),
         ("Precision", info.precision),
-        ("Audio tokens", f"{info.audio_tokens} rate"),
+        *([("Audio tokens", f"{info.audio_tokens} rate")] if info.audio_tokens else []),
         ("Token times", times),
         ("Languages", ", ".join(info.languages)),
         ("Device", info.device),

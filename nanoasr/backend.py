@@ -53,6 +53,17 @@ def _load_blas() -> tuple[str | None, str | None]:
     )
 
 
+def _warn_of_little_address_space() -> None:
+    """Warn before the import of MLX or MKL ends the process without a message, unable to map memory."""
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < _MIN_ADDRESS_SPACE:
+        warnings.warn(f"only {limit >> 20} MB of address space (ulimit -v): nanoasr may crash", RuntimeWarning, 2)
+
+
+if sys.platform == "linux":
+    _warn_of_little_address_space()
 os.environ.setdefault("MLX_ENABLE_TF32", "0")  # TF32 rounds CUDA's float32 products to 10 bits of mantissa
 _mlx_came_first = "mlx.core" in sys.modules
 blas_path, _blas_warning = _load_blas()
@@ -66,18 +77,7 @@ def _choose_device() -> None:
         mx.set_default_device(mx.Device(getattr(mx, requested)))
 
 
-def _warn_of_little_address_space() -> None:
-    """MLX and MKL end the process without a message if they cannot map memory."""
-    import resource
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if 0 <= limit < _MIN_ADDRESS_SPACE:
-        warnings.warn(f"only {limit >> 20} MB of address space (ulimit -v): nanoasr may crash", RuntimeWarning, 2)
-
-
 _choose_device()
-if sys.platform == "linux":
-    _warn_of_little_address_space()
 on_cpu = mx.default_device().type == mx.cpu
 on_cuda = not on_cpu and mx.cuda.is_available()
 if on_cpu and _mlx_came_first and _blas_warning:

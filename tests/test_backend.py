@@ -160,9 +160,5 @@ def test_importing_mlx_first_is_warned_of():
 
 
 def test_importing_nanoasr_is_quick():
-    def seconds() -> float:
-        start = time.perf_counter()
-        in_a_new_process("import nanoasr")
-        return time.perf_counter() - start
-
-    assert min(seconds() for _ in range(4)) < 0.5 + 0.1  # starting Python itself takes some of it
+    seconds = "import nanoasr, time; print(time.process_time())"  # of CPU, Python's own start included
+    assert min(float(in_a_new_process(seconds)) for _ in range(3)) < 0.5

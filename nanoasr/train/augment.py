@@ -1,15 +1,13 @@
-"""Making one recording sound like many: every step treats a whole batch [B, N] on the device at once.
+"""Data augmentation of a whole batch [B, N] on the device, from one random key.
 
-Nothing here decides lengths: the speed of each recording is drawn with the batch (data.py), because it
-decides which bucket the recording belongs to. All else is drawn here, from one key.
+Only the speed is drawn elsewhere, in batches.py: it changes the length, and so the bucket of a recording.
 """
 
 from dataclasses import dataclass
 
-from .. import backend  # noqa: F401 (before mlx: it brings the BLAS)
-from ..audio.features import MEL_BINS, SAMPLE_RATE
+import mlx.core as mx
 
-import mlx.core as mx  # isort: skip
+from ..audio.features import MEL_BINS, SAMPLE_RATE
 
 SPEED_UNIT = 1024  # speeds are whole multiples of 1/1024, so positions are exact integers
 _RESPONSE = 8192  # samples of a room's response, half a second
@@ -18,7 +16,7 @@ _QUIET = 1e-3  # rms below which a recording counts as silence
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """How often each change is made (probabilities), and how strongly at most."""
+    """Probabilities of the augmentations, and their ranges."""
 
     noise: float = 0.5
     snr_db: tuple[float, float] = (5.0, 35.0)
@@ -35,7 +33,7 @@ class AugmentConfig:
 
 
 def change_speed(samples: mx.array, speed: mx.array, length: int) -> mx.array:
-    """Samples [B, N] played `speed` [B] / 1024 times as fast -> [B, length]: pitch and tempo move together.
+    """Play samples [B, N] `speed` [B] / 1024 times as fast, pitch included; returns [B, length].
 
     Cubic (Catmull-Rom) interpolation between the four nearest samples.
     """
@@ -48,7 +46,7 @@ def change_speed(samples: mx.array, speed: mx.array, length: int) -> mx.array:
 
 
 def augment(samples: mx.array, lengths: mx.array, key: mx.array, config: AugmentConfig) -> mx.array:
-    """Room, colour, noise, other voices and level for samples [B, N], of which `lengths` [B] are real."""
+    """Add room, microphone, noise, babble and a random level to samples [B, N] with `lengths` [B]."""
     size = samples.shape[1]
     real = mx.arange(size) < lengths[:, None]
     room, colour, noise, babble, level = mx.random.split(key, 5)
@@ -60,14 +58,14 @@ def augment(samples: mx.array, lengths: mx.array, key: mx.array, config: Augment
         samples.shape[0], transform, colour, config
     )
     x = mx.fft.irfft(mx.fft.rfft(x, n=transform) * change, n=transform)[:, :size]
-    x = x * (rms / mx.maximum(_rms(x, real), 1e-6))  # noise is set against the voice as it now is
+    x = x * (rms / mx.maximum(_rms(x, real), 1e-6))  # the signal-to-noise ratio is relative to this
     x = _add_babble(x, rms, voiced, babble, config)
     x = x + _noise(samples.shape, noise, config) * mx.where(voiced, rms, 0.1)
     return _set_level(x, real, level, config)
 
 
 def mask_filterbank(frames: mx.array, counts: mx.array, key: mx.array, config: AugmentConfig) -> mx.array:
-    """SpecAugment: bands of mel bins and spans of frames [B, T, 80] replaced by the recording's mean."""
+    """Apply SpecAugment: replace bands of mel bins and spans of frames [B, T, 80] by the recording's mean."""
     batch, total, _ = frames.shape
     keys = mx.random.split(key, 4)
     present = (mx.arange(total) < counts[:, None])[..., None]
@@ -87,7 +85,7 @@ def mask_filterbank(frames: mx.array, counts: mx.array, key: mx.array, config: A
 
 
 def _room_response(batch: int, transform: int, key: mx.array, config: AugmentConfig) -> mx.array:
-    """Spectra of rooms: the direct sound, then noise that decays by 60 dB in 0.1 to 0.7 s."""
+    """Draw spectra of room responses: the direct sound, then noise that decays by 60 dB in 0.1 to 0.7 s."""
     keys = mx.random.split(key, 4)
     time = mx.arange(_RESPONSE) / SAMPLE_RATE
     decay = mx.random.uniform(0.1, 0.7, (batch, 1), key=keys[0])
@@ -101,7 +99,7 @@ def _room_response(batch: int, transform: int, key: mx.array, config: AugmentCon
 
 
 def _colour(batch: int, transform: int, key: mx.array, config: AugmentConfig) -> mx.array:
-    """Gains [B, F] of a microphone: a tilt and, in some, nothing below 20–350 Hz and above 3–7.5 kHz."""
+    """Draw microphone gains [B, F]: a tilt, and in some a band limit from 20–350 Hz to 3–7.5 kHz."""
     keys = mx.random.split(key, 4)
     share = mx.arange(transform // 2 + 1) / (transform // 2)
     tilt = mx.random.uniform(-config.tilt_db, config.tilt_db, (batch, 1), key=keys[0])
@@ -114,8 +112,10 @@ def _colour(batch: int, transform: int, key: mx.array, config: AugmentConfig) ->
 
 
 def _noise(shape: tuple[int, int], key: mx.array, config: AugmentConfig) -> mx.array:
-    """Coloured noise [B, N], white to brown and some of it band-passed; its rms is the wanted ratio to a
-    voice of rms 1, and zero in recordings that get none."""
+    """Draw coloured noise [B, N], white to brown, some of it band-passed.
+
+    Its rms is relative to a voice of rms 1, and zero for recordings without noise.
+    """
     batch, size = shape
     keys = mx.random.split(key, 6)
     transform = _quick_length(size)
@@ -134,7 +134,7 @@ def _noise(shape: tuple[int, int], key: mx.array, config: AugmentConfig) -> mx.a
 
 
 def _add_babble(x: mx.array, rms: mx.array, voiced: mx.array, key: mx.array, config: AugmentConfig) -> mx.array:
-    """Other recordings of the batch, three at once, behind some of the voices (never behind silence)."""
+    """Mix three other recordings of the batch behind some of the voices, never behind silence."""
     keys = mx.random.split(key, 2)
     others = (mx.roll(x, 1, axis=0) + mx.roll(x, 2, axis=0) + mx.roll(x, 3, axis=0)) * (3**-0.5)
     loudness = mx.sqrt(mx.square(others).mean(axis=1, keepdims=True))
@@ -144,7 +144,7 @@ def _add_babble(x: mx.array, rms: mx.array, voiced: mx.array, key: mx.array, con
 
 
 def _quick_length(size: int) -> int:
-    """The next even length without prime factors above 5, which a Fourier transform is quick at."""
+    """Return the next even length without prime factors above 5, for a fast Fourier transform."""
     while True:
         rest = size
         for factor in (2, 3, 5):

@@ -1,6 +1,6 @@
-"""Which recordings are trained on, in which order and form: a pure function of (seed, epoch).
+"""Which recordings form which batches, as a pure function of (seed, epoch).
 
-Nothing about the order has to be saved, so a training that was killed goes on exactly where it was.
+The order need not be saved, so a killed run continues exactly where it was.
 """
 
 import math
@@ -21,11 +21,11 @@ _ROWS_A_SECOND = SAMPLE_RATE // ROW
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest, and how it is drawn from.
+    """A manifest and how it is sampled.
 
-    `weight` is how often each of its lines comes in an epoch (2.5: twice, every second line a third time).
-    `join` is the share of draws that string several lines together, `pieces` how many, `gap` the silence
-    between them in seconds; with `same_speaker` only lines of one speaker are strung.
+    `weight` is how often each line occurs in an epoch (2.5: twice, and half of the lines a third time). `join` is the
+    share of draws that concatenate several lines, `pieces` how many, `gap` the silence between them in seconds; with
+    `same_speaker` only lines of one speaker are joined.
     """
 
     manifest: str
@@ -38,8 +38,11 @@ class Source:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """`seconds` of padded audio make a batch. Speeds are drawn around 1, `margin` is silence (in seconds, at
-    most) on either side, `silence` the share of draws that hold no speech, and have no text."""
+    """A batch holds up to `seconds` of padded audio.
+
+    `speed` is the range of speed factors, `margin` the most silence in seconds on either side, and `silence` the share
+    of rows without speech and text.
+    """
 
     seconds: float = 384.0
     shortest: float = 0.15
@@ -52,18 +55,18 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class Item:
-    """What one row of a batch is made of: recordings by number, with `gaps` rows of silence around them."""
+    """One row of a batch: indices of recordings, with `gaps` rows of silence around them."""
 
     pieces: tuple[int, ...]
     gaps: tuple[int, ...]  # before each piece, and after the last
     speed: int = SPEED_UNIT
     samples: int = 0  # of the result
-    number: int = 0  # in its epoch: with the seed it decides the prompt
+    number: int = 0  # in its epoch; with the seed it determines the prompt
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """The shape that batches of similar length share: recordings, samples of each, and CTC frames."""
+    """A batch shape for recordings of similar length: rows and samples per row."""
 
     count: int
     samples: int
@@ -79,9 +82,9 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input, as arrays (NumPy's, then MLX's) of the bucket's fixed shapes; ids are padded with 0."""
+    """One step's input as arrays (NumPy's, then MLX's) of the bucket's shapes; ids are padded with 0."""
 
-    samples: int  # of each row, a shape and so not an array
+    samples: int  # per row; a shape, so not an array
     rows: np.ndarray  # [B, R] rows of the pool
     speed: np.ndarray  # [B] in 1/1024
     lengths: np.ndarray  # [B] samples
@@ -100,7 +103,7 @@ class Batch:
 
 
 class Data:
-    """Recordings with their texts, and the batches that training and evaluation make of them."""
+    """Recordings with their texts, and the batches made of them for training and evaluation."""
 
     def __init__(self, sources: list[tuple[Source, list[Utterance]]], pool: Pool, config: BatchConfig):
         self.utterances = [u for _, lines in sources for u in lines]
@@ -118,7 +121,7 @@ class Data:
             )
 
     def epoch(self, seed: int, epoch: int) -> list[tuple[Bucket, list[Item]]]:
-        """The batches of an epoch in their order, each a bucket and its items."""
+        """Return an epoch's batches in order, each a bucket and its items."""
         rng = np.random.default_rng([seed, epoch])
         filled: list[list[Item]] = [[] for _ in self.buckets]
         for item in self._draw(rng):
@@ -132,7 +135,7 @@ class Data:
         return [batches[i] for i in rng.permutation(len(batches))]
 
     def plain(self) -> list[tuple[Bucket, list[Item]]]:
-        """Every recording once, as it is, the longest first: for evaluation."""
+        """Return batches for evaluation: every recording once, unchanged, longest first."""
         order = np.argsort(-self.pool.lengths, kind="stable")
         items = [Item((int(i),), (0, 0), samples=int(self.pool.lengths[i])) for i in order]
         items = [item for item in items if FRAME_LENGTH <= item.samples <= self.buckets[-1].samples]
@@ -143,7 +146,7 @@ class Data:
         return batches[::-1]
 
     def compose(self, bucket: Bucket, items: list[Item], prompts: Prompts, seed: int | None) -> Batch:
-        """Index arrays and ids for one batch. `seed` None asks for the plain prompt, as evaluation does."""
+        """Build a batch. Without a seed every prompt is the plain one, as in evaluation."""
         rows = np.zeros((len(items), bucket.rows), dtype=np.int32)
         for row, item in zip(rows, items, strict=True):
             place = 0
@@ -154,7 +157,7 @@ class Data:
                 place += count
         texts = tuple(" ".join(filter(None, (self.utterances[p].text for p in item.pieces))) for item in items)
         spoken = [self.utterances[item.pieces[0]] if item.pieces else None for item in items]
-        asked = prompts.make(spoken, texts, [item.number for item in items], seed)
+        asked = prompts.build(spoken, texts, [item.number for item in items], seed)
         return Batch(
             samples=bucket.samples,
             rows=rows,
@@ -209,7 +212,7 @@ class Data:
 
 
 def make_buckets(config: BatchConfig) -> list[Bucket]:
-    """Lengths a quarter apart, up to the longest; the shorter, the more recordings fill a batch."""
+    """Return buckets whose lengths grow by a quarter up to the longest; shorter ones hold more recordings."""
     buckets, seconds = [], min(1.2, config.longest)
     while True:
         samples = math.ceil(seconds * _ROWS_A_SECOND) * ROW
@@ -221,8 +224,11 @@ def make_buckets(config: BatchConfig) -> list[Bucket]:
 
 
 def _cut(items: list[Item], count: int) -> list[list[Item]]:
-    """Batches of `count`. A rest is filled up with others, or waits for another epoch if it is small; where
-    there is nothing but a rest, it is repeated up to a power of two, so that batches have few shapes."""
+    """Split items into batches of `count`.
+
+    A remainder of at least half is filled up with other items, a smaller one is left out of this epoch. If there is
+    only a remainder, it is repeated up to a power of two, so that there are few batch shapes.
+    """
     if not items:
         return []
     if len(items) < count:

@@ -1,4 +1,4 @@
-"""A training in one file: YAML (or JSON) read into frozen dataclasses, every unknown or misspelt key an error."""
+"""The settings of a training run, read from YAML or JSON. Unknown keys are errors."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from .step import LossConfig
 
 @dataclass(frozen=True)
 class DropoutConfig:
-    """In training only, after each sublayer of a part."""
+    """Dropout rates after each sublayer, by part of the network."""
 
     encoder: float = 0.0
     adaptor: float = 0.0
@@ -28,12 +28,12 @@ class DropoutConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything about a training; paths in the file are relative to it.
+    """All settings of a training run; paths in the file are relative to it.
 
-    Either `init` names a checkpoint (folder or hub id) to go on from, or `model` gives the sizes of a new one
-    and `tokenizer` how many pieces its tokenizer gets (or the folder of one that exists). `freeze` lists the
-    beginnings of tensor names that stay as they are, such as `audio_encoder.`; `lora` trains only small
-    additions to the LLM. `dtype` is what is computed in; weights are kept in float32 meanwhile.
+    Either `init` names a checkpoint (folder or hub id) to start from, or `model` gives the sizes of a new one and
+    `tokenizer` the vocabulary size of its tokenizer (or the folder of an existing one). `freeze` lists prefixes of
+    tensor names that are not trained, such as `audio_encoder.`; `lora` trains only LoRA matrices of the LLM. `dtype`
+    is the compute dtype; the trained weights are kept in float32.
     """
 
     out: str
@@ -56,18 +56,18 @@ class TrainConfig:
     validate_batches: int = 4  # of each manifest; 0 for all
     save_every: int = 1000
     log_every: int = 20
-    languages: tuple[str, ...] = ()  # prompt names of those that the checkpoint will know, such as 英文
-    card: str | None = None  # a line that whoever shows the trained checkpoint should show with it
+    languages: tuple[str, ...] = ()  # prompt names of the languages that the checkpoint supports, such as 英文
+    card: str | None = None  # one line about the checkpoint, shown wherever it is used
 
     def __post_init__(self) -> None:
         if (self.init is None) == (self.model is None):
-            raise OptionError("a training needs either init (a checkpoint to go on from) or model (sizes), not both")
+            raise OptionError("a training needs either init (a checkpoint to start from) or model (sizes), not both")
         if not self.train:
             raise OptionError("a training needs at least one manifest under train")
 
 
 def read_config(path: str | Path) -> TrainConfig:
-    """The training that a file describes."""
+    """Read and check a config file."""
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def read_config(path: str | Path) -> TrainConfig:
         raise OptionError(f"{path}: cannot be read as YAML ({error})") from None
     if not isinstance(raw, dict):
         raise OptionError(f"{path}: expected settings by name, found {type(raw).__name__}")
-    if isinstance(raw.get("train"), list):  # a manifest alone is short for a source with only that
+    if isinstance(raw.get("train"), list):  # a bare manifest is a source with defaults
         raw["train"] = [{"manifest": source} if isinstance(source, str) else source for source in raw["train"]]
     config = build(TrainConfig, raw, path.name)
     return _resolved(config, path.parent)

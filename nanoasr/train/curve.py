@@ -1,14 +1,14 @@
-"""The course of a training: one JSON line for every few steps, and the same as a page to look at."""
+"""The training curve as JSON lines and as an HTML page."""
 
 import json
 from pathlib import Path
 
 
 class Curve:
-    """`curve.jsonl` and, where Plotly is installed, `curve.html` in a folder."""
+    """Writes `curve.jsonl` and, if Plotly is installed, `curve.html` in a folder."""
 
     def __init__(self, folder: Path, step: int):
-        """Lines after `step` are dropped: a training that was killed does those steps again."""
+        """Drop lines after `step`: a run that was killed repeats those steps."""
         folder.mkdir(parents=True, exist_ok=True)
         self.path, self.page = folder / "curve.jsonl", folder / "curve.html"
         kept = [entry for entry in read_curve(self.path) if entry["step"] <= step]
@@ -29,7 +29,7 @@ class Curve:
 
 
 def read_curve(path: Path) -> list[dict]:
-    """The lines of a curve file; one that a kill cut short is left out."""
+    """Read a curve file, without a line that was cut short by a kill."""
     entries = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -40,7 +40,7 @@ def read_curve(path: Path) -> list[dict]:
 
 
 def curve_figure(entries: list[dict]):
-    """A Plotly figure of a training's course."""
+    """Return the curve as a Plotly figure."""
     from plotly.subplots import make_subplots
 
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.08)

@@ -1,8 +1,9 @@
-"""Word error rates of a network on manifests, by its CTC branch and by its LLM, both greedy."""
+"""Word error rates on manifests, by the CTC branch and by the LLM, both greedy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mlx.core as mx
 import numpy as np
 
 from ..decode.generate import generate
@@ -16,12 +17,10 @@ from .network import Start
 from .prompts import Prompts
 from .step import features_of, on_device
 
-import mlx.core as mx  # isort: skip
-
 
 @dataclass(frozen=True)
 class Score:
-    """Errors per hundred words; None where the network has no such branch."""
+    """Word error rates in percent; None without such a branch."""
 
     recordings: int
     words: int
@@ -35,7 +34,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Heard:
-    """What was said in a recording, and what the two branches made of it."""
+    """The reference text of a recording and both branches' transcripts."""
 
     text: str
     ctc: str | None
@@ -45,7 +44,7 @@ class Heard:
 def score(
     start: Start, data: Data, prompts: Prompts, pool: mx.array, use_llm: bool, most: int = 0
 ) -> tuple[Score, list[Heard]]:
-    """Transcribe `data` (`most` of its batches, spread over all lengths; 0: all) and count word errors."""
+    """Transcribe `data` (at most `most` batches, spread over all lengths; 0 for all) and count word errors."""
     batches = data.plain()
     if most and len(batches) > most:
         batches = [batches[i * len(batches) // most] for i in range(most)]
@@ -59,7 +58,7 @@ def score(
 
 
 def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> list[Heard]:
-    """Greedy transcripts of one batch."""
+    """Transcribe one batch greedily."""
     model, tokenizer = start.model, start.tokenizer
     features, lengths = features_of(pool, batch, start.cmvn)
     encoded = model.encode(features, lengths)

@@ -1,14 +1,14 @@
-"""Two parts of a training step that are many small operations, each as one kernel on an NVIDIA GPU.
+"""Two parts of a training step as one CUDA kernel each: CTC's recursion and the FSMN memory.
 
-A step's time goes into launching thousands of operations there, and `mx.compile` does not join them: inside a
-gradient it leaves what it compiled as it was written. Of these two, CTC's recursion alone is a third of them.
+On an NVIDIA GPU a step's time goes into launching thousands of small operations, a third of them CTC's recursion, and
+`mx.compile` does not fuse inside a gradient.
 """
+
+import mlx.core as mx
 
 from ..model.kernels import cuda_kernel
 
-import mlx.core as mx  # isort: skip
-
-# A block takes a row through its frames; log probabilities below LEAST count as it.
+# One block per row, frame after frame; log-probabilities are at least LEAST.
 _PATHS = """
 const int frames = emissions_shape[1], states = emissions_shape[2];
 const float* emission = emissions + size_t(blockIdx.x) * frames * states;
@@ -30,7 +30,7 @@ for (int frame = 1; frame < frames; frame++) {
 }
 """
 
-# A thread makes one value.
+# One thread per value.
 _CORRELATED = """
 const int frames = v_shape[1], channels = v_shape[2], taps = kernel_shape[0];
 const size_t i = size_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -47,7 +47,7 @@ out[i] = static_cast<T>(sum);
 
 
 def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> mx.array:
-    """CTC's recursion over emissions [R, T, S] (float32) -> as many log probabilities, none below `least`."""
+    """Run CTC's recursion over float32 emissions [R, T, S]; returns log-probabilities of at least `least`."""
     rows, _, states = emissions.shape
     threads = min(1024, -(-states // 32) * 32)
     return cuda_kernel("paths", ("emissions", "may_skip"), _PATHS.replace("LEAST", f"{least:e}f"))(
@@ -60,7 +60,7 @@ def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> 
 
 
 def correlate(v: mx.array, kernel: mx.array) -> mx.array:
-    """Each channel of v [B, T, C] correlated with its column of an odd kernel [K, C], zeros around it."""
+    """Correlate each channel of v [B, T, C] with its column of an odd kernel [K, C], zero-padded."""
     return cuda_kernel("correlated", ("v", "kernel"), _CORRELATED)(
         inputs=[v, kernel],
         template=[("T", v.dtype)],

@@ -1,7 +1,7 @@
-"""Training from start to end: steps, validation, the state on disk, and at last a checkpoint like any other.
+"""The training loop: steps, validation, the saved state, and the final checkpoint.
 
-Several processes, one for each GPU, train as one (`mlx.launch -n 4 …`): each computes the gradient of its own batch
-and all take the step of their mean, so their weights stay the same. The first of them does all that is told or written.
+Several processes, one per GPU, can train together (`mlx.launch -n 4 …`): each computes the gradient of its own batch
+and all apply the mean, so their weights stay equal. Rank 0 does all printing and writing.
 """
 
 import time
@@ -31,12 +31,12 @@ from .prompts import Prompts
 from .snapshot import Place
 from .step import features_of, losses, on_device
 
-_AHEAD = 4  # batches composed before they are needed
+_PREFETCH = 4  # batches
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training came to: the checkpoint's folder, steps done, and the last scores by manifest."""
+    """The result of a training run: the checkpoint's folder, steps done, and the last scores by manifest."""
 
     checkpoint: Path
     steps: int
@@ -44,16 +44,16 @@ class Outcome:
 
 
 def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
-    """Train until the last step, or for `stop_after` seconds; the same call again goes on where it stopped.
+    """Train until the last step, or for `stop_after` seconds; the same call again continues a stopped run.
 
-    `config.out` gets `state.safetensors` (to go on from), `curve.jsonl` and `curve.html`, and `checkpoint/`,
-    which `nanoasr.load` reads. Started by `mlx.launch`, its processes share the work.
+    `config.out` gets `state.safetensors` (to continue from), `curve.jsonl` and `curve.html`, and `checkpoint/`, which
+    `nanoasr.load` reads. Under `mlx.launch` all processes share the work.
     """
     started = time.monotonic()
     training = _Training(config)
     if config.init and not training.place.step:
-        training.validate()  # what it starts from, to see what is gained
-    silent = None if training.leads else True
+        training.validate()  # the baseline
+    silent = None if training.is_first else True
     with tqdm(total=config.optimizer.steps, initial=training.place.step, unit="step", disable=silent) as bar:
         try:
             for batch, after in training.batches():
@@ -69,26 +69,26 @@ def train(config: TrainConfig, stop_after: float | None = None) -> Outcome:
                 if step % config.validate_every == 0 and step < config.optimizer.steps:
                     training.validate()
         except KeyboardInterrupt:
-            training.tell("interrupted: saving")
+            training.print("interrupted: saving")
     training.save()
     training.validate()
     return Outcome(training.export(), training.place.step, training.scores)
 
 
 class _Training:
-    """The state of one training: weights and moments, the place in the data, and what they are made with."""
+    """The state of a run: weights and moments, the position in the data, and what the config defines."""
 
     def __init__(self, config: TrainConfig):
         self.config, self.out = config, Path(config.out)
         self.group = mx.distributed.init()
-        self.leads = self.group.rank() == 0
+        self.is_first = self.group.rank() == 0
         sources = [(source, read_manifest(source.manifest)) for source in config.train]
         utterances = [u for _, lines in sources for u in lines]
-        if not self.leads:
-            self.meet()  # the first may have to write the tokenizer that all read
+        if not self.is_first:
+            self.barrier()  # rank 0 may have to write the tokenizer that all read
         self.start = start_network(config, utterances)
-        if self.leads:
-            self.meet()
+        if self.is_first:
+            self.barrier()
         self.model = self.start.model
         self.data, self.pool = self._load(sources)
         self.prompts = self._make_prompts(self.data)
@@ -102,40 +102,40 @@ class _Training:
         if self.state_file.is_file():
             self.state, self.place = snapshot.load(self.state_file, self.state, self.packing.shapes)
         mx.eval(self.state)
-        self.curve = Curve(self.out, self.place.step) if self.leads else None
+        self.curve = Curve(self.out, self.place.step) if self.is_first else None
         self.scores: dict[str, Score] = {}
-        hears = any(name.startswith(("audio_encoder.", "ctc")) for name in self.packing.shapes)
-        self._trains = {"ctc": hears and config.loss.ctc > 0 and self.model.config.ctc is not None}
+        trains_encoder = any(name.startswith(("audio_encoder.", "ctc")) for name in self.packing.shapes)
+        self._trains = {"ctc": trains_encoder and config.loss.ctc > 0 and self.model.config.ctc is not None}
         self._trains["text"] = config.loss.text > 0
         self._step = {with_text: self._make_step(with_text) for with_text in (False, True)}
         self._reports: list[mx.array] = []
         self._seconds, self._since = 0.0, time.monotonic()
         together = f" by {self.group.size()} processes" if self.group.size() > 1 else ""
-        self.tell(
+        self.print(
             f"{self.data.pool.hours:.2f} hours in {len(utterances):,} recordings ({self.data.left_out} of them "
             f"too short or too long to use); {_millions(self.model.trainable_parameters())} of "
             f"{_millions(self.model.parameters())} weights are trained{together}; from step {self.place.step}"
         )
 
-    def tell(self, line: str) -> None:
-        """Show a line, above the progress bar if there is one."""
-        if self.leads:
+    def print(self, line: str) -> None:
+        """Print a line on rank 0, above the progress bar if there is one."""
+        if self.is_first:
             tqdm.write(line)
 
-    def meet(self) -> None:
-        """Wait until all processes are here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
         self.longest(0)
 
     def longest(self, seconds: float) -> float:
-        """The most that any of the processes says; they wait for each other here."""
+        """Return the maximum over all processes, waiting for them."""
         if self.group.size() == 1:
             return seconds
         return mx.distributed.all_max(mx.array(float(seconds)), group=self.group).item()
 
     def batches(self) -> Iterator[tuple[Batch, Place]]:
-        """The batches still to come, each with the place after it; composed on another thread meanwhile.
+        """Yield the remaining batches, each with the position after it; a thread composes them ahead of use.
 
-        Processes take turns at the batches of an epoch.
+        Processes take the batches of an epoch in turn.
         """
         config, left = self.config, self.config.optimizer.steps - self.place.step
 
@@ -153,14 +153,14 @@ class _Training:
 
         source = compose()
         with ThreadPoolExecutor(1) as thread:
-            waiting: list[Future] = [thread.submit(next, source) for _ in range(min(_AHEAD, left))]
+            waiting: list[Future] = [thread.submit(next, source) for _ in range(min(_PREFETCH, left))]
             for taken in range(left):
                 yield waiting.pop(0).result()
-                if taken + _AHEAD < left:
+                if taken + _PREFETCH < left:
                     waiting.append(thread.submit(next, source))
 
     def do_step(self, batch: Batch, after: Place) -> None:
-        """Launch a step, and wait for the one before it: the device is never idle, nor far behind."""
+        """Launch a step and wait for the one before it, so that the device is never idle and never far behind."""
         optimizer, count = self.config.optimizer, self.place.step
         weight = self.config.loss.text_weight(count)
         scalars = mx.array([optimizer.rate_at(count), optimizer.average_at(count), weight, count + 1])
@@ -178,7 +178,7 @@ class _Training:
         self.place = after
 
     def log(self, to_console: bool) -> str:
-        """Add the steps since the last time to the curve -> the same in a few words."""
+        """Add the mean over the steps since the last call to the curve, and return a summary."""
         means = mx.stack(self._reports).mean(axis=0).tolist()
         shown = {name: round(mean, 4) for name, mean in zip(("ctc", "text"), means, strict=False) if self._trains[name]}
         elapsed = time.monotonic() - self._since
@@ -189,13 +189,13 @@ class _Training:
         words = ", ".join(f"{name} {loss:.3f}" for name, loss in shown.items())
         words += f", {pace['step_seconds']:.3f} s/step, {pace['speed']:,} × real time"
         if to_console:
-            self.tell(f"step {self.place.step}: {words}")
+            self.print(f"step {self.place.step}: {words}")
         self._reports, self._seconds, self._since = [], 0.0, time.monotonic()
         return words
 
     def validate(self) -> None:
         """Score the averaged weights on every validation manifest."""
-        if not self.valid or not self.leads:
+        if not self.valid or not self.is_first:
             return
         self._use_best()
         self.model.eval()
@@ -204,9 +204,9 @@ class _Training:
             prompts = self._make_prompts(data)
             most = 0 if self.place.step >= self.config.optimizer.steps else self.config.validate_batches
             self.scores[name], heard = score(self.start, data, prompts, pool, use_llm, most)
-            self.tell(f"step {self.place.step}: {name}: {self.scores[name]}")
+            self.print(f"step {self.place.step}: {name}: {self.scores[name]}")
             for line in heard[:: max(1, len(heard) // 3)][:3]:
-                self.tell(f"    said {line.text!r}  ctc {line.ctc!r}  llm {line.llm!r}")
+                self.print(f"    text {line.text!r}  ctc {line.ctc!r}  llm {line.llm!r}")
         rates = {f"wer {name} {kind}": rate for name, s in self.scores.items()
                  for kind, rate in (("ctc", s.ctc), ("llm", s.text)) if rate is not None}  # fmt: skip
         self.curve.add(step=self.place.step, **rates)
@@ -216,14 +216,14 @@ class _Training:
         self._since = time.monotonic()
 
     def save(self) -> None:
-        """Write what the training goes on from, and draw how it went so far."""
-        if self.leads:
+        """Write the state to continue from, and draw the curve."""
+        if self.is_first:
             snapshot.save(self.state_file, self.state, self.place, self.packing.shapes)
             self.curve.draw()
 
     def export(self) -> Path:
-        """Write the averaged weights as a checkpoint -> its folder."""
-        if not self.leads:
+        """Write the averaged weights as a checkpoint and return its folder."""
+        if not self.is_first:
             return self.out / "checkpoint"
         self._use_best()
         self.model.eval()
@@ -262,7 +262,7 @@ class _Training:
             after = update(state, gradient, decayed, rate, keep, number, config.optimizer)
             return after, mx.stack([ctc, text, norm])
 
-        # Not compiled: on CUDA that took 55 s for every shape of batch, for a step of 0.045 s without it.
+        # Not compiled: on CUDA that took 55 s per batch shape, for a step that takes 0.045 s without it.
         return step
 
     def _use_best(self) -> None:

@@ -1,19 +1,18 @@
-"""LoRA: the LLM's products get a small trainable product beside them; the weights themselves stay as they are."""
+"""LoRA: trainable low-rank additions to the LLM's projections."""
 
 from dataclasses import dataclass
 
-from ..model.nano import Nano
+import mlx.core as mx
+import mlx.nn as nn
 
-import mlx.core as mx  # isort: skip
-import mlx.nn as nn  # isort: skip
+from ..model.nano import Nano
 
 LAYERS = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
 
 
 @dataclass(frozen=True)
 class LoRAConfig:
-    """`rank` columns beside each of the LLM's projections (q, k, v and gate, up share theirs), times
-    `scale`."""
+    """Rank and scale of the additions to the LLM's projections; q, k, v share one, and so do gate and up."""
 
     rank: int = 16
     scale: float = 2.0
@@ -21,7 +20,7 @@ class LoRAConfig:
 
 
 class LoRALinear(nn.Module):
-    """A linear layer plus `scale` · B · A, of which only A and B are trained."""
+    """A linear layer plus `scale` · B · A; only A and B are trained."""
 
     def __init__(self, linear: nn.Module, columns: int, rows: int, config: LoRAConfig):
         super().__init__()
@@ -32,18 +31,18 @@ class LoRALinear(nn.Module):
         self.lora_b = mx.zeros((config.rank, rows))
 
     def __call__(self, x: mx.array) -> mx.array:
-        beside = (self.dropout(x) @ self.lora_a) @ self.lora_b
-        return self.linear(x) + (self.scale * beside).astype(x.dtype)
+        delta = (self.dropout(x) @ self.lora_a) @ self.lora_b
+        return self.linear(x) + (self.scale * delta).astype(x.dtype)
 
     def merged(self) -> nn.Linear:
-        """One plain layer that does the same."""
+        """Return an equivalent plain layer."""
         weight = self.linear.weight.astype(mx.float32) + self.scale * (self.lora_a @ self.lora_b).T
         self.linear.weight = weight.astype(self.linear.weight.dtype)
         return self.linear
 
 
 def add_lora(model: Nano, config: LoRAConfig) -> None:
-    """Put LoRA beside every projection of the LLM, and freeze all else in it."""
+    """Add LoRA to every projection of the LLM and freeze the rest of it."""
     model.llm.freeze()
     for layer in model.llm.model.layers:
         for part, name in (path.split(".") for path in LAYERS):
@@ -53,7 +52,7 @@ def add_lora(model: Nano, config: LoRAConfig) -> None:
 
 
 def merge_lora(model: Nano) -> None:
-    """Turn every LoRA layer into a plain one, so that the network is like any other."""
+    """Replace every LoRA layer by an equivalent plain one."""
     for layer in model.llm.model.layers:
         for part, name in (path.split(".") for path in LAYERS):
             if isinstance(layer[part][name], LoRALinear):

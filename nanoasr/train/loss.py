@@ -1,20 +1,20 @@
-"""What training minimises: CTC over the encoder's frames, cross entropy over the text."""
+"""The losses: CTC over the encoder's frames, cross entropy over the text."""
+
+import mlx.core as mx
 
 from .. import backend
 from . import kernels
 
-import mlx.core as mx  # isort: skip
-
-_IMPOSSIBLE = -1e30  # a log probability that stays finite: -inf − -inf would be NaN in the recursion
+_IMPOSSIBLE = -1e30  # a finite log-probability: -inf − -inf would be NaN in the recursion
 
 
 def ctc_loss(
     log_probs: mx.array, targets: mx.array, input_lengths: mx.array, target_lengths: mx.array, blank: int
 ) -> mx.array:
-    """The negative log likelihood of each target under CTC.
+    """Compute the negative log-likelihood of each target under CTC.
 
-    log_probs [B, T, V] are log softmax values, targets [B, U] ids (anything after each length), both lengths
-    [B]. Returns [B] float32; where a target cannot fit its frames the loss is inf and its gradient zero.
+    log_probs [B, T, V] are log-softmax values, targets [B, U] ids (ignored after each length), both lengths [B].
+    Returns float32 [B]; if a target does not fit its frames, the loss is inf and its gradient zero.
     """
     batch = log_probs.shape[0]
     states = mx.zeros((batch, 2 * targets.shape[1] + 1), dtype=mx.int32) + blank
@@ -30,10 +30,9 @@ def ctc_loss(
 
 @mx.custom_function
 def _likelihood(emissions, may_skip, input_lengths, target_lengths):
-    """Emissions [B, T, S] of the 2U+1 states -> (loss [B], its gradient [B, T, S] in closed form).
+    """Return the loss [B] and its closed-form gradient [B, T, S] for emissions [B, T, S] of the 2U+1 states.
 
-    The backward variables are the forward ones of the sequence read from its end, so one recursion over
-    2B rows yields both.
+    The backward variables are the forward variables of the reversed sequence, so one recursion over 2B rows gives both.
     """
     batch, frames, states = emissions.shape
     last_frame, last_state = input_lengths - 1, 2 * target_lengths
@@ -44,7 +43,7 @@ def _likelihood(emissions, may_skip, input_lengths, target_lengths):
         x = mx.take_along_axis(x, turned_frame[:, :, None], axis=1)
         return mx.take_along_axis(x, turned_state[:, None, :], axis=2)
 
-    # A label can be skipped into from two back iff, read backwards, one can skip out of it by two.
+    # A skip into a state, from two states back, is a skip out of it in the reversed sequence.
     ahead = mx.concatenate([may_skip[:, 2:], mx.zeros((batch, 2), dtype=mx.bool_)], axis=1)
     skips = mx.concatenate([may_skip, mx.take_along_axis(ahead, turned_state, axis=1)])
     variables = _recursion(mx.concatenate([emissions, turned(emissions)]), skips)
@@ -68,7 +67,7 @@ def _likelihood_vjp(primals, cotangents, outputs):
 
 
 def _recursion(emissions: mx.array, may_skip: mx.array) -> mx.array:
-    """Forward variables [R, T, S] of R independent rows; paths start in state 0 or 1."""
+    """Return the forward variables [R, T, S] of R independent rows; paths start in state 0 or 1."""
     if backend.on_cuda:
         return kernels.forward_variables(emissions, may_skip, _IMPOSSIBLE)
     return _frame_by_frame(emissions, may_skip)
@@ -96,7 +95,7 @@ def _step(stay, advance, skip, emission):
 
 
 def text_loss(logits: mx.array, targets: mx.array, lengths: mx.array, label_smoothing: float = 0.0) -> mx.array:
-    """Mean cross entropy of the first `lengths` [B] of the targets [B, U] under logits [B, U, V]."""
+    """Compute the mean cross entropy of the first `lengths` [B] of targets [B, U] under logits [B, U, V]."""
     logits = logits.astype(mx.float32)
     wanted = mx.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
     if label_smoothing:

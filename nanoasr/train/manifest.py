@@ -1,7 +1,7 @@
-"""Lists of recordings and their texts: nanoasr's own JSONL, and the two kinds that FunASR fine-tunes from.
+"""Manifests: JSON lines of recordings and their texts, in our format and the two that FunASR fine-tunes from.
 
     {"audio": "a.wav", "text": "hello", "language": "en", "hotwords": ["MLX"], "itn": true, "speaker": "ann"}
-    {"audio": "shard.npy#480000:32000", "text": "hello"}         sample 480,000 on, 32,000 samples of int16, 16 kHz
+    {"audio": "shard.npy#480000:32000", "text": "hello"}         32,000 int16 samples at 16 kHz from 480,000 on
     {"messages": [{"role": "user", "content": "语音转写：<|startofspeech|>!a.wav<|endofspeech|>"},
                   {"role": "assistant", "content": "hello"}]}
     {"source": "a.wav", "target": "hello"}
@@ -23,7 +23,7 @@ _SHARD = re.compile(r"^(?P<path>.*\.npy)#(?P<offset>\d+):(?P<length>\d+)$")
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of a manifest. `offset` and `length` are samples where `audio` is a shard, else 0 and None."""
+    """One line of a manifest. `offset` and `length` count samples if `audio` is a shard; otherwise 0 and None."""
 
     audio: Path
     text: str
@@ -36,7 +36,7 @@ class Utterance:
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
-    """Every line of a JSONL manifest; the first bad line is an OptionError that names it."""
+    """Read a JSONL manifest; OptionError names the first bad line."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -72,15 +72,15 @@ def _read_line(line: dict, folder: Path) -> Utterance:
 
 
 def _read_chat(messages: list[dict], folder: Path) -> Utterance:
-    said = {message["role"]: message["content"] for message in messages}
-    match = _CHAT_AUDIO.match(said["user"].strip())
+    contents = {message["role"]: message["content"] for message in messages}
+    match = _CHAT_AUDIO.match(contents["user"].strip())
     if match is None:
         raise ValueError("the user's message does not end in <|startofspeech|>!PATH<|endofspeech|>")
     prompt = match["prompt"]
     language = _CHAT_LANGUAGE.search(prompt)
     utterance = Utterance(
         folder,
-        text=said["assistant"],
+        text=contents["assistant"],
         language=language["language"] if language else None,
         itn="不进行文本规整" not in prompt and "without text normalization" not in prompt,
     )
@@ -89,7 +89,7 @@ def _read_chat(messages: list[dict], folder: Path) -> Utterance:
 
 def _locate(audio: str, utterance: Utterance, folder: Path) -> Utterance:
     if re.match(r"^\w+://", audio):
-        raise ValueError(f"{audio} is an address: download it and name the file")
+        raise ValueError(f"{audio} is a URL: download it and name the file")
     if match := _SHARD.match(audio):
         offset, length = int(match["offset"]), int(match["length"])
         return replace(utterance, audio=folder / match["path"], offset=offset, length=length)

@@ -1,25 +1,25 @@
-"""The encoder's depthwise convolution with a gradient of its own.
+"""The encoder's depthwise convolution with a custom gradient.
 
-Left to itself, MLX takes the gradient of a grouped convolution for a convolution with a kernel as long as the
-recording; shifted sums over the eleven taps are several times faster, forward and back.
+MLX computes the gradient of a grouped convolution as a convolution with a kernel as long as the recording; shifted sums
+over the eleven taps are several times faster, forward and backward.
 """
+
+import mlx.core as mx
 
 from .. import backend
 from ..model.sanm import Encoder, Memory
 from . import kernels
 
-import mlx.core as mx  # isort: skip
 
-
-def ease_gradients(encoder: Encoder) -> None:
-    """Give every block of an encoder the quick form; weights and their names stay."""
+def use_fast_memory(encoder: Encoder) -> None:
+    """Use the fast form in every block of an encoder; weights and their names stay the same."""
     for block in encoder.encoders0 + encoder.encoders + encoder.tp_encoders:
-        quick = _QuickMemory(*block.self_attn.fsmn_block.weight.shape[:2])
-        quick.weight = block.self_attn.fsmn_block.weight
-        block.self_attn.fsmn_block = quick
+        fast = _FastMemory(*block.self_attn.fsmn_block.weight.shape[:2])
+        fast.weight = block.self_attn.fsmn_block.weight
+        block.self_attn.fsmn_block = fast
 
 
-class _QuickMemory(Memory):
+class _FastMemory(Memory):
     def __call__(self, v: mx.array, keep: mx.array | None) -> mx.array:
         keep = None if keep is None else keep[..., None].astype(v.dtype)
         v = v if keep is None else v * keep
@@ -29,7 +29,7 @@ class _QuickMemory(Memory):
 
 @mx.custom_function
 def depthwise(v: mx.array, kernel: mx.array) -> mx.array:
-    """Each channel of v [B, T, C] correlated with its column of an odd kernel [K, C], zeros around it."""
+    """Correlate each channel of v [B, T, C] with its column of an odd kernel [K, C], zero-padded."""
     return _correlate(v, kernel)
 
 

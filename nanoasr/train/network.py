@@ -1,4 +1,4 @@
-"""The network that a training starts from, and the folder that it ends in."""
+"""The network that a training run starts from."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ from ..model.nano import Nano
 from .config import DropoutConfig, TrainConfig
 from .lora import add_lora
 from .manifest import Utterance
-from .memory import ease_gradients
+from .memory import use_fast_memory
 from .tokenizer import make_tokenizer
 
 
 @dataclass(frozen=True)
 class Start:
-    """A network with its frozen parts frozen, and what goes with it; `origin` says where that lies."""
+    """A network with its frozen parts frozen, and its tokenizer and CMVN; `origin` has their files."""
 
     model: Nano
     tokenizer: Tokenizer
@@ -31,7 +31,7 @@ class Start:
 
 
 def start_network(config: TrainConfig, utterances: list[Utterance]) -> Start:
-    """What a training starts from: a checkpoint, or a network made anew from the seed."""
+    """Load the checkpoint to start from, or initialize a new network from the seed."""
     mx.random.seed(config.seed)
     cmvn = None
     if config.init:
@@ -42,21 +42,21 @@ def start_network(config: TrainConfig, utterances: list[Utterance]) -> Start:
         tokenizer = _tokenizer(config, utterances)
         model = Nano(fit_together(config.model, tokenizer.size))
         origin = Layout("mlx-audio", Path(config.out), model.config, tokenizer.path.parent)
-    ease_gradients(model.audio_encoder)
+    use_fast_memory(model.audio_encoder)
     add_dropout(model, config.dropout)
     if config.lora:
         model.freeze()
         add_lora(model, config.lora)
     freeze(model, config.freeze)
     if model.config.ctc is not None and model.config.ctc.vocab_size != tokenizer.size + 1:
-        freeze(model, ("ctc.", "ctc_decoder."))  # its ids are of another tokenizer
+        freeze(model, ("ctc.", "ctc_decoder."))  # its ids belong to another tokenizer
     model.train()
     origin = replace(origin, languages=config.languages or origin.languages, card=config.card or origin.card)
     return Start(model, tokenizer, cmvn, origin)
 
 
 def expand_quantized(model: Nano) -> None:
-    """Make plain layers of quantized ones, whose integers cannot be trained; on a CPU they are plain already."""
+    """Replace quantized layers, which cannot be trained, by plain ones; on a CPU they are plain already."""
     plain = []
     for name, module in model.named_modules():
         if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
@@ -72,7 +72,7 @@ def expand_quantized(model: Nano) -> None:
 
 
 def fit_together(config: ModelConfig, vocabulary: int) -> ModelConfig:
-    """The sizes that follow from others: what the parts hand on to each other, and the vocabulary."""
+    """Set the sizes that follow from others: the parts' interfaces and the vocabulary."""
     encoded, embedded = config.encoder.output_size, config.llm.hidden_size
     ctc = config.ctc
     if ctc is not None:
@@ -87,7 +87,7 @@ def fit_together(config: ModelConfig, vocabulary: int) -> ModelConfig:
 
 
 def add_dropout(model: Nano, config: DropoutConfig) -> None:
-    """Give every block of a part its rate; the CTC branch has the encoder's."""
+    """Set the dropout rate of every block by part; the CTC branch has the encoder's."""
     for name, module in model.named_modules():
         if "dropout" in module:
             part = name.split(".")[0]
@@ -95,17 +95,17 @@ def add_dropout(model: Nano, config: DropoutConfig) -> None:
             module.dropout = nn.Dropout(rate)
 
 
-def freeze(model: Nano, beginnings: tuple[str, ...]) -> None:
-    """Freeze every tensor whose name starts with one of these; a beginning that fits none is an OptionError."""
-    fitted = set()
+def freeze(model: Nano, prefixes: tuple[str, ...]) -> None:
+    """Freeze every tensor whose name starts with one of the prefixes; OptionError for a prefix that matches none."""
+    used = set()
     for name, module in model.named_modules():
         own = [key for key in module if isinstance(module[key], mx.array)]
         for key in own:
-            fits = [b for b in beginnings if f"{name}.{key}".removeprefix(".").startswith(b)]
-            if fits:
-                fitted.update(fits)
+            matching = [b for b in prefixes if f"{name}.{key}".removeprefix(".").startswith(b)]
+            if matching:
+                used.update(matching)
                 module.freeze(keys=[key], recurse=False)
-    unused = [b for b in beginnings if b not in fitted]
+    unused = [b for b in prefixes if b not in used]
     if unused:
         raise OptionError(f"freeze: no tensor's name starts with {', '.join(unused)}")
 
@@ -120,5 +120,5 @@ def _tokenizer(config: TrainConfig, utterances: list[Utterance]) -> Tokenizer:
 
 
 def compute_type(config: TrainConfig, on_cpu: bool) -> mx.Dtype:
-    """What products are computed in."""
+    """Return the compute dtype."""
     return DTYPES[config.dtype or ("float32" if on_cpu else "bfloat16")]

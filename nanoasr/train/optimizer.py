@@ -1,27 +1,24 @@
 """AdamW with warm-up and decay, gradient clipping and a moving average of the weights.
 
-All weights are one vector, and so are the moments and the average: a step is then a few large operations
-instead of thousands of small ones, which on a GPU would take longer to launch than to do.
+All weights form one vector, and so do the moments and the average: a step is a few large operations instead of
+thousands of small ones, which on a GPU take longer to launch than to run.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-from .. import backend  # noqa: F401 (before mlx: it brings the BLAS)
-
-import mlx.core as mx  # isort: skip
-from mlx.utils import tree_flatten, tree_unflatten  # isort: skip
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
 
 _ALIGNMENT = 64  # elements; products are quickest on aligned memory
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """`steps` is the whole training; the rate rises over `warmup` steps, then falls to `final` of itself.
+    """The learning rate rises to `rate` over `warmup` steps, then falls to `final` × `rate` at the last of `steps`.
 
-    `average` is the decay of the moving average of the weights, which is what is evaluated and exported; 0 for
-    none.
+    `average` is the decay of the moving average of the weights, which is evaluated and exported; 0 for none.
     """
 
     steps: int = 10_000
@@ -36,7 +33,7 @@ class OptimizerConfig:
     average: float = 0.999
 
     def rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
@@ -44,12 +41,12 @@ class OptimizerConfig:
         return self.rate * (self.final + (1 - self.final) * left)
 
     def average_at(self, step: int) -> float:
-        """The average's decay at a step: short at first, so that it does not remember the beginning."""
+        """Return the decay of the average at a step: small at first, so that it forgets the initial weights."""
         return min(self.average, (1 + step) / (10 + step))
 
 
 class Packing:
-    """How the tensors of a tree lie in one vector."""
+    """Packs the tensors of a tree into one vector."""
 
     def __init__(self, parameters: dict):
         self.shapes = {name: tuple(array.shape) for name, array in tree_flatten(parameters)}
@@ -60,19 +57,19 @@ class Packing:
         self.size = end
 
     def pack(self, tree: dict, dtype: mx.Dtype = mx.float32) -> mx.array:
-        """The tree's tensors, one after another."""
+        """Concatenate the tree's tensors."""
         parts = []
         for _, array in tree_flatten(tree):
             parts += [array.reshape(-1), mx.zeros(-array.size % _ALIGNMENT, dtype=array.dtype)]
         return mx.concatenate([part for part in parts if part.size]).astype(dtype)
 
     def unpack(self, vector: mx.array) -> dict:
-        """The tree again, its tensors views of the vector."""
+        """Return the tree with tensors that are views of the vector."""
         places = self.places.items()
         return tree_unflatten([(name, vector[a:b].reshape(self.shapes[name])) for name, (a, b) in places])
 
     def matrices(self) -> mx.array:
-        """Where matrices lie: 1 there, 0 at norms, biases and gaps."""
+        """Return a mask with 1 at matrices and 0 at norms, biases and padding."""
         mask = mx.zeros(self.size)
         for name, (start, end) in self.places.items():
             if len(self.shapes[name]) > 1:
@@ -81,15 +78,15 @@ class Packing:
 
 
 def first_state(weights: mx.array, average: bool) -> dict[str, mx.array]:
-    """What training keeps: the weights, Adam's two moments, and the average of the weights if wanted."""
+    """Return the initial state: the weights, Adam's two moments, and optionally the average of the weights."""
     state = {"weights": weights, "first": mx.zeros_like(weights), "second": mx.zeros_like(weights)}
     return state | ({"average": mx.array(weights)} if average else {})
 
 
 def clip(gradient: mx.array, most: float) -> tuple[mx.array, mx.array]:
-    """The gradient scaled down to a norm of at most `most`, and the norm it had.
+    """Scale a gradient to a norm of at most `most`; returns it and its original norm.
 
-    One that is not finite becomes zero: a single bad batch must not end a training.
+    A gradient that is not finite becomes zero: one bad batch must not ruin the weights.
     """
     norm = mx.sqrt(mx.square(gradient).sum())
     scale = mx.minimum(1.0, most / (norm + 1e-6))
@@ -105,8 +102,10 @@ def update(
     step: mx.array,
     config: OptimizerConfig,
 ) -> dict[str, mx.array]:
-    """The state after AdamW's step number `step` (from 1) at a `rate`; `keep` is the average's decay now, and
-    `decayed` is 1 where weights decay."""
+    """Apply AdamW's step number `step` (from 1) at a `rate`.
+
+    `keep` is the current decay of the average, `decayed` is 1 where weight decay applies.
+    """
     b1, b2 = config.betas
     first = b1 * state["first"] + (1 - b1) * gradient
     second = b2 * state["second"] + (1 - b2) * mx.square(gradient)

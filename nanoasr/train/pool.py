@@ -1,4 +1,4 @@
-"""All audio of a training in one array that lives on the device: int16 in rows of 50 ms, 115 MB an hour."""
+"""All training audio in one array on the device: int16 in rows of 50 ms, 115 MB per hour."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ..audio.features import SAMPLE_RATE
 from ..errors import AudioFormatError
 from .manifest import Utterance
 
-ROW = 800  # samples; each recording starts a row, and row 0 is silence
+ROW = 800  # samples; each recording starts at a row, and row 0 is silence
 assert SAMPLE_RATE % ROW == 0
 
 
@@ -29,7 +29,7 @@ class Pool:
 
 
 def load_pool(utterances: list[Utterance], workers: int = 8) -> Pool:
-    """Read all recordings, several at a time, into one Pool; a recording named twice is kept once."""
+    """Read all recordings in parallel into one Pool; duplicates are kept once."""
     places = {(u.audio, u.offset, u.length): u for u in utterances}
     with ThreadPoolExecutor(workers) as threads:
         clips = list(threads.map(_read, places.values()))
@@ -47,14 +47,14 @@ def load_pool(utterances: list[Utterance], workers: int = 8) -> Pool:
 
 def _read(utterance: Utterance) -> np.ndarray:
     if utterance.length is None:
-        from ..audio.files import load_audio  # here: shards are trained on where no decoder is installed
+        from ..audio.files import load_audio  # only here: training on shards needs no audio decoder
 
         samples = load_audio(utterance.audio).samples
         return np.clip(np.round(samples * 32768.0), -32768, 32767).astype(np.int16)
     shard = _open_shard(utterance.audio)
     end = utterance.offset + utterance.length
     if end > shard.shape[0]:
-        raise AudioFormatError(f"{utterance.audio}: sample {end} is wanted, but it has only {shard.shape[0]}")
+        raise AudioFormatError(f"{utterance.audio}: sample {end} is out of range: it has {shard.shape[0]}")
     return shard[utterance.offset : end]
 
 

@@ -1,4 +1,4 @@
-"""What surrounds the audio in training: the prompts that recognition uses, in all their kinds, and the text."""
+"""Prompts for training, of every kind that recognition uses, and the target texts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,13 +11,15 @@ from ..checkpoint.tokenizer import Tokenizer
 from ..decode.prompt import Prompt, build_prompt, find_language
 from .manifest import Utterance
 
-_WIDTH = 32  # prompts are padded to multiples of this, so that batches have few shapes
+_WIDTH = 32  # prompts are padded to multiples of this, for few batch shapes
 
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """Shares of prompts that name the language, and of batches whose prompts list hotwords: `most` at most,
-    in a `present` share of them one of the words that are spoken, the others from other texts."""
+    """The share of prompts that name the language, and of batches whose prompts list hotwords.
+
+    There are up to `most` hotwords. In a `present` share of the prompts one is spoken; the others are from other texts.
+    """
 
     language: float = 0.3
     hotwords: float = 0.2
@@ -26,14 +28,14 @@ class PromptConfig:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Ids of a batch: the prompts around the audio, and the texts with their end."""
+class PromptBatch:
+    """Token ids of a batch: the prompts around the audio, and the texts with their end token."""
 
     prompts: list[Prompt]
     texts: list[list[int]]
 
     def padded(self, unit: int) -> dict[str, np.ndarray]:
-        """Arrays for a Batch; prompts and texts get room in steps (texts of `unit` ids), so shapes are few."""
+        """Return arrays for a Batch, padded in steps (of `unit` ids for texts), for few batch shapes."""
         prefixes, suffixes = [p.prefix for p in self.prompts], [p.suffix for p in self.prompts]
         return {
             "prefix": _pad(prefixes, -(-max(map(len, prefixes)) // _WIDTH) * _WIDTH),
@@ -46,7 +48,7 @@ class Asked:
 
 
 class Prompts:
-    """Makes prompts for batches: plain ones for evaluation, all kinds (drawn from a seed) for training."""
+    """Builds prompts for batches: plain ones for evaluation, random ones (from a seed) for training."""
 
     def __init__(
         self,
@@ -63,10 +65,10 @@ class Prompts:
         self._rare = sorted(word for word, count in words.items() if count <= max(3, len(utterances) // 500))
         self._rare_set = frozenset(self._rare)
 
-    def make(
+    def build(
         self, utterances: list[Utterance | None], texts: tuple[str, ...], numbers: list[int], seed: int | None
-    ) -> Asked:
-        """Prompts and targets of a batch; None among the utterances is silence."""
+    ) -> PromptBatch:
+        """Build the prompts and targets of a batch; None among the utterances is silence."""
         made = []
         listing = seed is not None and np.random.default_rng([seed, *numbers]).random() < self.config.hotwords
         for utterance, text, number in zip(utterances, texts, numbers, strict=True):
@@ -79,14 +81,14 @@ class Prompts:
             named = utterance is not None and rng.random() < self.config.language
             hotwords = self._list(text, rng) if listing else ()
             made.append(self._build(utterance.language if named else None, itn, hotwords))
-        return Asked(made, [self._encode(text) + self.end for text in texts])
+        return PromptBatch(made, [self._encode(text) + self.end for text in texts])
 
     def _build(self, language: str | None, itn: bool, hotwords: tuple[str, ...]) -> Prompt:
         build = build_prompt if hotwords else self._plain
         return build(self.tokenizer, find_language(language), hotwords, itn)
 
     def _list(self, text: str, rng: np.random.Generator) -> tuple[str, ...]:
-        """Some hotwords: a rare word of the text among them or not, the others not of this text."""
+        """Draw hotwords: perhaps one rare word of the text, and words of other texts."""
         spoken = [word for word in _words(text) if word in self._rare_set]
         count = int(rng.integers(1, self.config.most + 1))
         chosen = []

@@ -1,6 +1,8 @@
-"""From a batch of indices to the two losses, all on the device: sound, features, network."""
+"""From a batch of indices to the two losses, all on the device: samples, features, network."""
 
 from dataclasses import dataclass
+
+import mlx.core as mx
 
 from ..audio.features import FRAME_LENGTH, FRAME_SHIFT, LFR_SHIFT, filterbank, lfr, normalized
 from ..model.ctc import log_softmax
@@ -9,12 +11,10 @@ from .augment import AugmentConfig, augment, change_speed, mask_filterbank
 from .batches import Batch
 from .loss import ctc_loss, text_loss
 
-import mlx.core as mx  # isort: skip
-
 
 @dataclass(frozen=True)
 class LossConfig:
-    """CTC is learnt from the start; the text joins after step `text_from`, over `text_ramp` steps."""
+    """Weights of the losses. The text loss starts after step `text_from` and rises over `text_ramp` steps."""
 
     ctc: float = 0.5
     text: float = 1.0
@@ -23,12 +23,12 @@ class LossConfig:
     label_smoothing: float = 0.1
 
     def text_weight(self, step: int) -> float:
-        """The weight of the text's loss at a step."""
+        """Return the weight of the text loss at a step."""
         return self.text * min(1.0, max(0, step + 1 - self.text_from) / max(1, self.text_ramp))
 
 
 def on_device(batch: Batch) -> Batch:
-    """The batch with MLX arrays."""
+    """Return the batch with MLX arrays."""
     return Batch(batch.samples, *(mx.array(array) for array in batch.arrays()), texts=batch.texts)
 
 
@@ -39,7 +39,7 @@ def features_of(
     key: mx.array | None = None,
     config: AugmentConfig | None = None,
 ) -> tuple[mx.array, mx.array]:
-    """LFR features [B, T', 560] of a batch and how many of each row are real; without a key, unaltered."""
+    """Return LFR features [B, T', 560] and valid frames per row, augmented if there is a key and a config."""
     samples = pool[batch.rows].reshape(batch.rows.shape[0], -1).astype(mx.float32) / 32768
     samples = change_speed(samples, batch.speed, batch.samples)
     counts = mx.maximum(1 + (batch.lengths - FRAME_LENGTH) // FRAME_SHIFT, 1)
@@ -55,14 +55,14 @@ def features_of(
 def losses(
     model: Nano, batch: Batch, features: mx.array, lengths: mx.array, config: LossConfig, with_text: bool
 ) -> tuple[mx.array, mx.array]:
-    """The CTC loss and the text loss, each a mean over text tokens; zero where there is no such branch."""
+    """Return the CTC loss and the text loss, each a mean over text tokens; zero without such a branch."""
     encoded = model.encode(features, lengths)
     ctc = text = mx.array(0.0)
     if config.ctc and model.config.ctc is not None:
-        labels = batch.text_lengths - 1  # CTC knows no end
+        labels = batch.text_lengths - 1  # without the end token
         log_probs = log_softmax(model.ctc_logits(encoded, lengths))
         each = ctc_loss(log_probs, batch.text[:, :-1], lengths, labels, model.config.ctc.blank_id)
-        # A text that does not fit its frames (fast speech, joined short words) teaches CTC nothing.
+        # A text that does not fit its frames (fast speech, joined short words) is skipped.
         ctc = mx.where(mx.isfinite(each), each, 0).sum() / batch.text_lengths.sum()
     if with_text:
         logits = model.llm.logits(text_states(model, batch, model.adapt(encoded, lengths)))
@@ -71,9 +71,9 @@ def losses(
 
 
 def text_states(model: Nano, batch: Batch, audio: mx.array) -> mx.array:
-    """The LLM's states [B, U, L] from which it tells each token of the text, teacher-forced.
+    """Return the LLM's hidden states [B, U, L] that predict each token of the text, teacher-forced.
 
-    Rows are packed to the left (prompt, audio, prompt, text) as in recognition, padding at the end.
+    Rows are packed to the left (prompt, audio, prompt, text), as in recognition, with padding at the end.
     """
     embed = model.llm.embed
     parts = [embed(batch.prefix), audio, embed(batch.suffix), embed(batch.text)]
@@ -88,5 +88,5 @@ def text_states(model: Nano, batch: Batch, audio: mx.array) -> mx.array:
     together = mx.concatenate([part.astype(audio.dtype) for part in parts], axis=1)
     source = mx.minimum(source, width - 1)
     states = model.llm(mx.take_along_axis(together, source[..., None], axis=1))
-    told_by = end[:, None] - 1 + mx.arange(batch.text.shape[1])
-    return mx.take_along_axis(states, told_by[..., None], axis=1)
+    predictors = end[:, None] - 1 + mx.arange(batch.text.shape[1])
+    return mx.take_along_axis(states, predictors[..., None], axis=1)

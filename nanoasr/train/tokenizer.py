@@ -1,4 +1,4 @@
-"""A small byte-level BPE tokenizer made from the training texts, for models trained from scratch."""
+"""Train a small byte-level BPE tokenizer on the training texts, for models trained from scratch."""
 
 import json
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def make_tokenizer(texts: Iterable[str], size: int, folder: str | Path) -> Path:
-    """Learn `size` pieces and write tokenizer.json into `folder`, which comes back.
+    """Train a vocabulary of `size`, write tokenizer.json into `folder`, and return the folder.
 
-    The prompt's fixed phrases become one piece each, so that prompts are short; any other text is covered
-    by bytes. Digits stay single.
+    The prompt's fixed phrases become one token each, so that prompts are short; bytes cover any other text. Digits are
+    single tokens.
     """
     phrases = _prompt_phrases()
     bpe = Tokenizer(models.BPE())
@@ -40,7 +40,7 @@ def make_tokenizer(texts: Iterable[str], size: int, folder: str | Path) -> Path:
 
 
 def _prompt_phrases() -> list[str]:
-    """The parts of every prompt, taken from the prompts themselves."""
+    """Return the fixed parts of all prompts."""
     listing, closing = instruction(hotwords=["\0"]).removesuffix(instruction()).split("\0")
     no_itn = instruction(itn=False).removeprefix(instruction().removesuffix("：")).removesuffix("：")
     languages = [language.prompt for language in NANO_LANGUAGES]

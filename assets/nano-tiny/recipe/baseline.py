@@ -1,8 +1,8 @@
-"""What pocketsphinx hears, with the English model in its PyPI package: evaluate.py runs this, perhaps by another Python.
+"""Transcribe with pocketsphinx and the English model in its PyPI package; evaluate.py runs this.
 
     python baseline.py MANIFEST.jsonl
 
-MANIFEST names parts of shards ("x.npy#offset:length"), as speech.py writes them. Prints one JSON text a line.
+MANIFEST names parts of shards ("x.npy#offset:length"), as speech.py writes them. Prints one JSON string a line.
 """
 
 import json
@@ -15,7 +15,7 @@ import pocketsphinx
 
 def main() -> None:
     decoder = pocketsphinx.Decoder(samprate=16000, loglevel="FATAL")
-    pause = np.zeros(4800, np.int16)  # without some silence around it misses the first word
+    pause = np.zeros(4800, np.int16)  # without silence around it, it misses the first word
     for row in map(json.loads, Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()):
         path, _, span = row["audio"].partition("#")
         offset, length = map(int, span.split(":"))

@@ -1,4 +1,4 @@
-"""What people say first to a recognizer: digits, numbers, dates, times, prices, letters, commands, greetings.
+"""Generate what people say first to a recognizer: digits, numbers, dates, times, prices, letters, commands, greetings.
 
 `demo_line(rng)` draws one line as (spoken, text): the form a synthesizer reads, and the words a transcript shows.
 """
@@ -117,7 +117,7 @@ def demo_line(rng: random.Random) -> tuple[str, str]:
 
 
 def _digits(rng):
-    """Strings of digits, evenly, with pauses as a reader may make them."""
+    """Generate strings of digits of evenly distributed length, with pauses as a reader may make them."""
     n = rng.choice([1, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7, 8, 9, 10, 11, 12])
     words = [rng.choice(DIGITS) for _ in range(n)]
     style = rng.random()

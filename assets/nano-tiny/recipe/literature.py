@@ -1,11 +1,11 @@
-"""Makes the lines of the seventh run: sentences of novels and quotations, with some of the lines before.
+"""Write the lines of the seventh run: sentences of novels and quotations, and some of the earlier lines.
 
     python literature.py TEXT [--lines 170000] [--seed 7]
 
-TEXT is the folder of text.py. Writes literature.jsonl there, in the form of its train.jsonl, and prose.jsonl: 350 unseen
-sentences to measure with. New are five novels by Jane Austen (`r-cran-janeaustenr`; not "Sense and Sensibility", which
-recordings that the checkpoint is measured on are read from) and the definitions and quotations of Webster's dictionary of
-1913 (`dict-gcide`): both texts are in the public domain.
+TEXT is the folder of text.py. Writes literature.jsonl there, in the format of its train.jsonl, and prose.jsonl: 350 unseen
+sentences for evaluation. The sources are five novels by Jane Austen (`r-cran-janeaustenr`; not "Sense and Sensibility",
+which the evaluation recordings are read from) and the definitions and quotations of Webster's dictionary of 1913
+(`dict-gcide`), both in the public domain.
 """
 
 import argparse
@@ -27,7 +27,7 @@ OLD_SPELLING = r"Chaucer|Spenser|Wyclif|Piers|Gower|Robert of|Rob\.|Old |Ancren|
 
 
 def novels(folder: Path) -> list[str]:
-    """Sentences of the novels, which the package keeps as R's vectors of lines, each packed by zlib after its length."""
+    """Return sentences of the novels, stored as zlib-packed R vectors of lines, each after its length."""
     packed = next((folder / "r-cran-janeaustenr").rglob("data/Rdata.rdb")).read_bytes()
     found, at = [], 0
     while at < len(packed):
@@ -46,18 +46,18 @@ def novels(folder: Path) -> list[str]:
 
 
 def in_full(text: str) -> str:
-    """Titles in words, so that no sentence seems to end after a "Mr.", and dashes as the commas that a voice makes of them."""
+    """Write titles out, so that no sentence seems to end after "Mr.", and dashes as commas."""
     return re.sub(r",?--", ", ", written_out(text))
 
 
 def webster(folder: Path) -> tuple[list[str], list[str]]:
-    """Quotations, and definitions."""
+    """Return quotations and definitions."""
     quotations, meanings = [], []
     path = next((folder / "dict-gcide").rglob("gcide.dict.dz"))
     with gzip.open(path, "rt", encoding="utf-8", errors="replace") as f:
         paragraphs = f.read().split("\n\n")
     for paragraph in paragraphs:
-        if "WordNet" in paragraph or re.search(r"Syn:|Cf\.|See ", paragraph):  # WordNet has the lines to measure with
+        if "WordNet" in paragraph or re.search(r"Syn:|Cf\.|See ", paragraph):  # the evaluation lines are from WordNet
             continue
         head, indent = paragraph[:1] != " ", len(paragraph) - len(paragraph.lstrip())
         paragraph = re.sub(r"\[[^\]]*\]|[{}]", "", paragraph)
@@ -87,7 +87,7 @@ def main() -> None:
         {row["text"] for row in before},
         held_out,
         3,
-        random.Random("literature"),  # the lines to measure with are the same for every seed
+        random.Random("literature"),  # evaluation lines do not depend on the seed
     )
     prose = []
     for kind, count in EVALUATED.items():

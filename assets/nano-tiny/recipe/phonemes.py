@@ -1,10 +1,10 @@
-"""Adds Kokoro's phonemes to the lines of text.py.
+"""Add Kokoro's phonemes to the lines of text.py.
 
     python phonemes.py LINES.jsonl OUT.jsonl [--seed 1] [--plain]
 
-Needs `phonemizer-fork` and `espeakng-loader`. Three readings are mixed for variety (--plain: only the first): American
-as espeak writes it, American in the spelling that Kokoro was trained on (one letter for a diphthong or an affricate, T
-for a flapped t), and British.
+Needs `phonemizer-fork` and `espeakng-loader`. Three pronunciations are mixed for variety (--plain: only the first):
+American as espeak writes it, American in the notation that Kokoro was trained on (one letter for a diphthong or an
+affricate, T for a flapped t), and British.
 """
 
 import argparse

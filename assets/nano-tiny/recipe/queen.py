@@ -1,10 +1,9 @@
-"""Reads the actors' lines, with their texts, out of the adventure game Flight of the Amazon Queen.
+"""Extract the actors' lines and their texts from the adventure game Flight of the Amazon Queen.
 
-From Debian, fetched and unpacked: `flight-of-the-amazon-queen`, the English talkie edition, which may be changed, and
-passed on free of charge with its notices, changed copies marked as such ((c) John Passfield and Steven Stamatiadis). All
-is in one file, queen.1c: a table of named parts, then the parts.
-Spoken are the dialogues (*.DOG), the scenes (*.CUT) and what Joe says of things (QUEEN2.JAS); a sound is an MP3 of
-11025 Hz whose name is made of the place of its line: <dialogue><line><J|P><part>.SB, say.
+From Debian's `flight-of-the-amazon-queen`, the English talkie edition, which may be modified, and redistributed free of
+charge with its notices, modified copies marked as such ((c) John Passfield and Steven Stamatiadis). Everything is in one
+file, queen.1c: a table of named parts, then the parts. The dialogues (*.DOG), the scenes (*.CUT) and Joe's descriptions
+(QUEEN2.JAS) are spoken; a sound is an 11025 Hz MP3 named after the position of its line, as <dialogue><line><J|P><part>.SB.
 """
 
 import re
@@ -30,9 +29,9 @@ Line = tuple[str, str, str]  # sound, text, speaker
 
 
 def clips(folder: Path) -> Iterator[tuple[bytes, str, str]]:
-    """The sound, words and speaker of each spoken line that has a sure reading and was not said before.
+    """Yield the sound, words and speaker of each spoken line with an unambiguous reading, once.
 
-    The names of three sounds fit two lines each: the first line has the sound.
+    The names of three sounds fit two lines each; the sound belongs to the first.
     """
     said = set()
     parts = _parts(next(folder.rglob("queen.1c")).read_bytes())
@@ -52,7 +51,7 @@ def _parts(data: bytes) -> dict[str, bytes]:
 
 
 def _lines(parts: dict[str, bytes]) -> Iterator[Line]:
-    """Each part of each sentence; not every sound exists."""
+    """Yield each part of each sentence; not every sound exists."""
     things, names = _things(parts)
     spoken = [*_descriptions(parts)]
     for name in sorted(parts):
@@ -68,7 +67,7 @@ def _lines(parts: dict[str, bytes]) -> Iterator[Line]:
 
 
 def _things(parts: dict[str, bytes]) -> tuple[list[tuple[int, int]], list[str]]:
-    """The (name, picture) of each object, and the names; those of objects that are hidden at first are negative."""
+    """Return the (name, picture) of each object, and the names; names of initially hidden objects are negative."""
     data = parts["QUEEN.JAS"][HEADER:]
     _, names, objects, descriptions = struct.unpack_from(">4H", data)
     rows = struct.iter_unpack(">h12xh", data[8 : 8 + 16 * objects])
@@ -87,7 +86,7 @@ def _descriptions(parts: dict[str, bytes]) -> Iterator[Line]:
 
 
 def _string(data: bytes, at: int, align: int = 2) -> tuple[str, int]:
-    """The text at an offset, and the offset of what comes after it."""
+    """Return the text at an offset and the offset after it."""
     end = at + 1 + data[at]
     return data[at + 1 : end].decode("latin-1"), end + (-end % align if data[at] else 0)
 

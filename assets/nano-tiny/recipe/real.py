@@ -1,9 +1,9 @@
-"""Gathers recordings of real people: training clips in two zips of Opus files, evaluation clips as shards.
+"""Collect recordings of real people: training clips as two zips of Opus files, evaluation clips as shards.
 
     python real.py DIGITS.zip PACKAGES OUT
 
-DIGITS.zip is the Free Spoken Digit Dataset (CC BY-SA 4.0, four of its speakers); `george` is kept for evaluation. From
-Debian, fetched and unpacked into PACKAGES: `asterisk-core-sounds-en-g722` with its texts (CC BY-SA 3.0, Allison Smith),
+DIGITS.zip is the Free Spoken Digit Dataset (CC BY-SA 4.0, four of its speakers); `george` is held out. From
+Debian, downloaded and unpacked into PACKAGES: `asterisk-core-sounds-en-g722` with its texts (CC BY-SA 3.0, Allison Smith),
 and two adventure games with actors (sky.py, queen.py). Needs `av` and `soundfile`. OUT gets real.zip (prompts, digits) and
 actors.zip, for `speech.py unpack`, and digits-george.npy with its manifest: strings of four to six digits joined at known
 times ("words" in the manifest).
@@ -55,7 +55,7 @@ def asterisk(folder: Path) -> Iterator[Clip]:
 
 
 def actors(folder: Path) -> Iterator[Clip]:
-    """The lines of the games, but those that are far too long or too short for their text: that is not what is said."""
+    """Yield the lines of the games whose length fits their text; in others something else is said."""
     for game in GAMES:
         for sound, words, voice in game.clips(folder / game.PACKAGE):
             audio = decode(io.BytesIO(sound), **game.SOUND)
@@ -73,7 +73,7 @@ def spoken_digits(archive: zipfile.ZipFile, wanted) -> Iterator[Clip]:
 
 
 def pack(path: Path, sources: dict[str, Iterable[Clip]]) -> None:
-    """Writes the clips of each kind and their manifest into a zip."""
+    """Write the clips of each kind and their manifest into a zip."""
     manifest = []
     with zipfile.ZipFile(path, "w") as archive:
         for kind, clips in sources.items():

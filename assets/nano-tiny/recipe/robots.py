@@ -1,6 +1,6 @@
-"""espeak-ng and flite: fast, old-fashioned voices that add variety beside the natural ones.
+"""Speak with espeak-ng and flite: fast, robotic voices that add variety.
 
-espeak-ng is the shared library of the PyPI package `espeakng-loader`, called in this process (so one process a core);
+espeak-ng is the shared library of the PyPI package `espeakng-loader`, called in this process (so use one process per core);
 flite is the program of Debian's `flite` and `libflite1`, unpacked with `dpkg -x` into a folder.
 """
 
@@ -77,7 +77,7 @@ class Flite:
 
 
 def wav_samples(wav: bytes) -> np.ndarray:
-    """Of a mono 16-bit WAV stream, whose header may not know its length."""
+    """Read a mono 16-bit WAV stream, whose header may not have its length."""
     at = wav.find(b"data") + 8
     return resampled(
         np.frombuffer(wav[at : at + (len(wav) - at) // 2 * 2], "<i2"),

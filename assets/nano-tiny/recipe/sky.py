@@ -1,9 +1,9 @@
-"""Reads the actors' lines, with their texts, out of the adventure game Beneath a Steel Sky.
+"""Extract the actors' lines and their texts from the adventure game Beneath a Steel Sky.
 
-From Debian, fetched and unpacked: `beneath-a-steel-sky` 0.0372, the version on CD, which may be changed, and passed on
-free of charge with its notices, changed copies marked as such ((c) Revolution Software Ltd). sky.dnr lists the numbered
-files that lie in sky.dsk. A text's number gives the number of its sound: 8 bits at 11025 Hz, packed with RNC. There are
-two English texts, British and American.
+From Debian's `beneath-a-steel-sky` 0.0372, the CD version, which may be modified, and redistributed free of charge with
+its notices, modified copies marked as such ((c) Revolution Software Ltd). sky.dnr lists the numbered files in sky.dsk. A
+text's number gives the number of its sound: 8 bits at 11025 Hz, packed with RNC. There are two English texts, British and
+American.
 """
 
 import re
@@ -29,7 +29,7 @@ TREE = (
 
 
 def clips(folder: Path) -> Iterator[tuple[bytes, str, str]]:
-    """The sound, words and voice of each spoken line whose text tells what is said; the actors count as one voice."""
+    """Yield the sound, words and voice of each spoken line with an unambiguous text; all actors count as one voice."""
     disk = _Disk(next(folder.rglob("sky.dsk")).parent)
     for section, start in enumerate(SECTION_STARTS):
         british, american = (_texts(disk.read(FIRST_TEXT + section + 8 * language)) for language in (0, 3))
@@ -40,14 +40,14 @@ def clips(folder: Path) -> Iterator[tuple[bytes, str, str]]:
 
 
 def _spoken(text: str) -> str | None:
-    """The words of a line as they are said, or None where that is not sure."""
+    """Return the spoken words of a line; None if they are ambiguous."""
     if re.search(r"[\[\](){}<>*~]", text):
         return None
     return words_said(text.replace("D' ", "D'").replace("d' ", "d'"))
 
 
 def _texts(section: bytes) -> list[str]:
-    """Every text of a section. They start at multiples of two bits, told by the sizes of the texts before them."""
+    """Return every text of a section. They start at multiples of two bits, given by the sizes before them."""
     letters = _letters_of(iter(TREE))
     sizes_at, texts_at = (int.from_bytes(section[k : k + 2], "little") for k in (0, 2))
     blocks = [0, *np.cumsum(np.frombuffer(section[4:sizes_at], "<u2"))]
@@ -66,13 +66,13 @@ def _texts(section: bytes) -> list[str]:
 
 
 def _letters_of(tree: Iterator[str], code: str = "") -> dict[str, str]:
-    """The letter of each code, a string of 0 and 1."""
+    """Return the letter of each code, a string of 0 and 1."""
     letter = next(tree)
     return _letters_of(tree, code + "0") | _letters_of(tree, code + "1") if letter == "|" else {code: letter}
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """RNC, method 1: runs of literal bytes, each followed by a copy of what came before."""
+    """Unpack RNC, method 1: runs of literal bytes, each followed by a copy of earlier output."""
     if packed[:4] != b"RNC\1":
         raise ValueError("sky.dsk is not as in Debian's package: a sound is not packed with RNC, method 1")
     size, out, bits = int.from_bytes(packed[4:8], "big"), bytearray(), _Bits(packed, 18)
@@ -92,7 +92,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 class _Bits:
-    """Bits out of 16-bit words, lowest first. A word is taken when its first bit is, and bytes may lie between words."""
+    """Reads bits of 16-bit words, lowest first. A word is read with its first bit; bytes may lie between words."""
 
     def __init__(self, data: bytes, at: int):
         self.data, self.at, self.word, self.left = data, at, 0, 0
@@ -102,7 +102,7 @@ class _Bits:
         while got < count:
             if not self.left:
                 if self.at >= len(self.data):
-                    raise ValueError("sky.dsk is damaged: a sound ends too soon")
+                    raise ValueError("sky.dsk is damaged: a sound ends too early")
                 self.word, self.left = int.from_bytes(self.data[self.at : self.at + 2], "little"), 16
                 self.at += 2
             some = min(self.left, count - got)
@@ -111,7 +111,7 @@ class _Bits:
         return value
 
     def table(self) -> dict[tuple[int, int], int]:
-        """A canonical Huffman code: {(length, code): value}."""
+        """Read a canonical Huffman code: {(length, code): value}."""
         lengths = [self.number(4) for _ in range(self.number(5))]
         table, code = {}, 0
         for length in range(1, 16):

@@ -1,4 +1,4 @@
-"""Speaks the lines of text.py into int16 shards: Kokoro on a GPU, espeak-ng and flite on the CPU cores beside it.
+"""Synthesize the lines of text.py into int16 shards: Kokoro on a GPU, espeak-ng and flite on CPU cores.
 
     python speech.py kokoro LINES OUT --packages FOLDER [--part 0/1] [--minutes 8] [--seed 1] [--compile]
     python speech.py robots LINES OUT --programs FOLDER [--workers 12] [--hours 30] [--minutes 8] [--seed 1]
@@ -6,9 +6,9 @@
     python speech.py unpack ZIP... OUT [--seed 1]
     python speech.py report OUT
 
-LINES holds {"spoken", "text", "phonemes", "kind"} a line, drawn in an order that the seed sets, each at most once. OUT
-gets shards of 16 kHz samples, `<name>.npy`, and beside each a `<name>.jsonl` manifest of {"audio": "<name>.npy#offset:length",
-"text", "seconds", "kind", "speaker"}. A shard is written whole, so what is there can be used after a stop at any moment.
+LINES holds {"spoken", "text", "phonemes", "kind"} a line, used at most once in an order that the seed determines. OUT gets
+shards of 16 kHz samples, `<name>.npy`, each with a manifest `<name>.jsonl` of {"audio": "<name>.npy#offset:length", "text",
+"seconds", "kind", "speaker"}. Shards are written whole, so an interrupted run leaves usable ones.
 """
 
 import argparse
@@ -32,7 +32,7 @@ DIGIT_SPEEDS = 0.78, 0.88, 1.0, 1.14, 1.3
 
 
 class Shards:
-    """Collects utterances and writes them out by the half hour."""
+    """Collects utterances and writes a shard for every half hour."""
 
     def __init__(self, out: Path, name: str):
         self.out, self.name, self.count = out, name, 0
@@ -43,7 +43,7 @@ class Shards:
         out.mkdir(parents=True, exist_ok=True)
 
     def add(self, audio: np.ndarray, row: dict, kind: str, speaker: str, words: list | None = None) -> None:
-        """Trims the audio, unless `words` gives the (word, start, end) in seconds that trimming would move."""
+        """Add an utterance, trimmed unless `words` gives (word, start, end) in seconds, which trimming would shift."""
         audio = audio if words else trimmed(audio)
         if audio is None or len(audio) > LONGEST * SAMPLE_RATE:
             return
@@ -66,7 +66,7 @@ class Shards:
 
 
 def trimmed(audio: np.ndarray, margin: float = 0.15) -> np.ndarray | None:
-    """int16 with at most `margin` seconds of silence at either end, or None where nothing (or nothing sane) is heard."""
+    """Return int16 with at most `margin` seconds of silence at either end; None without usable sound."""
     audio, edge = np.asarray(audio, np.float32), int(margin * SAMPLE_RATE)
     audio = audio / 32768 if np.abs(audio).max(initial=0) > 8 else audio
     peak = float(np.abs(audio).max(initial=0.0))
@@ -78,20 +78,22 @@ def trimmed(audio: np.ndarray, margin: float = 0.15) -> np.ndarray | None:
 
 
 def played(audio: np.ndarray, speed: float) -> np.ndarray:
-    """The samples of an int16 recording played faster or slower, so higher or lower too."""
+    """Resample an int16 recording to play faster or slower, which changes its pitch too."""
     at = np.arange(0, len(audio) - 1, speed)
     return np.round(np.interp(at, np.arange(len(audio)), audio)).astype(np.int16)
 
 
 def begun_late(audio: np.ndarray, rng: random.Random) -> np.ndarray:
-    """The recording without up to 180 ms of its start, one of three whole: whoever cuts recordings of single words by
-    their loudness cuts off soft sounds, and leaves a "three" without its "thr"."""
+    """Remove up to 180 ms from the start, from two of three recordings.
+
+    Recordings of single words cut by loudness lose soft starts: a "three" without its "thr".
+    """
     lost = max(0.0, rng.uniform(-0.09, 0.18)) * SAMPLE_RATE
     return audio[int(min(lost, 0.5 * len(audio))) :]
 
 
 def joined(clips: list[tuple[np.ndarray, str]], rng: random.Random) -> tuple[np.ndarray, list]:
-    """Clips one after another with short pauses, and (word, start, end) of each in seconds."""
+    """Join clips with short pauses; returns the samples and (word, start, end) of each in seconds."""
     parts, words, at = [np.zeros(rng.randint(1600, 4800), np.int16)], [], 0
     for audio, text in clips:
         at = sum(map(len, parts))
@@ -101,7 +103,7 @@ def joined(clips: list[tuple[np.ndarray, str]], rng: random.Random) -> tuple[np.
 
 
 def add_string(shards: Shards, clips: list[tuple[np.ndarray, str]], speaker: str, rng: random.Random) -> None:
-    """One speaker's digits, (samples, word) each, as one recording."""
+    """Add one speaker's digits, (samples, word) each, as one recording."""
     audio, words = joined(clips, rng)
     shards.add(audio, {"text": " ".join(word for word, _, _ in words)}, "digits", speaker, words)
 
@@ -157,7 +159,7 @@ def kokoro(args) -> None:
 
 
 def batches(prepared, frames: int):
-    """Indices of lines of like length, so many that a padded batch holds about `frames` frames of 25 ms."""
+    """Yield indices of lines of similar length, for padded batches of about `frames` frames of 25 ms."""
     order = sorted(range(len(prepared)), key=lambda i: -len(prepared[i].text))
     while order:
         size = max(1, frames // len(prepared[order[0]].text))
@@ -170,7 +172,7 @@ def robots(args) -> None:
     shards, start, said = Shards(args.out, f"robots-{args.seed}"), time.time(), time.time()
     jobs = [(row, f"{args.seed} {k}") for k, row in enumerate(rows)]
     with _robot_pool(args) as pool:
-        # By the block, each finished before the next: ending a pool that still has work to hand out may never return.
+        # In blocks, each finished before the next: terminating a pool with pending work may hang.
         for first in range(0, len(jobs), 1024):
             for row, name, audio in pool.imap_unordered(_speak, jobs[first : first + 1024], chunksize=16):
                 shards.add(audio, row, name.split()[0], name)
@@ -187,7 +189,7 @@ def robots(args) -> None:
 
 
 def digits(args) -> None:
-    """Strings of single digits, like those of `unpack`, by robots of many voices."""
+    """Make strings of single digits, like those of `unpack`, in many synthetic voices."""
     rng, shards = random.Random(args.seed), Shards(args.out, f"digits-{args.seed}")
     jobs = [({"spoken": word}, f"{args.seed} digits {k}") for k in range(args.voices) for word in DIGITS]
     with _robot_pool(args) as pool:
@@ -219,8 +221,10 @@ def _speak(job: tuple[dict, str]) -> tuple[dict, str, np.ndarray]:
 
 
 def unpack(args) -> None:
-    """Every clip of real.py's zips, and digits of one speaker joined to strings, at several speeds: three speakers are
-    few, and a voice played faster is that of someone smaller. Shards are named after their zip."""
+    """Add every clip of real.py's zips, and digits of each speaker joined to strings at several speeds.
+
+    Three speakers are few, and a faster voice is like that of another speaker. Shards are named after their zip.
+    """
     import soundfile as sf
 
     for path in args.archives:
@@ -238,14 +242,14 @@ def unpack(args) -> None:
 
 
 def add_strings(shards: Shards, count: int, clips: list, speaker: str, rng: random.Random) -> None:
-    """`count` strings to train with, of two to nine digits that may begin late."""
+    """Add `count` training strings of two to nine digits, some with cut-off starts."""
     for _ in range(count):
         chosen = rng.choices(clips, k=rng.randint(2, 9))
         add_string(shards, [(begun_late(audio, rng), word) for audio, word in chosen], speaker, rng)
 
 
 def report(args) -> None:
-    """One manifest for each kind of speech, in OUT/manifests, and the hours of each."""
+    """Write a manifest for each kind of speech to OUT/manifests, and print the hours of each."""
     hours: dict[str, float] = {}
     lines: dict[str, list[str]] = {}
     for path in sorted(args.out.glob("*.jsonl")):
@@ -274,7 +278,10 @@ def main() -> None:
             job.add_argument("--part", default="0/1")
             job.add_argument("--device", default="cuda")
             job.add_argument(
-                "--frames", type=int, default=6400, help="frames of 25 ms in a batch: memory against speed"
+                "--frames",
+                type=int,
+                default=6400,
+                help="frames of 25 ms per batch: more is faster and needs more memory",
             )
             job.add_argument("--compile", action="store_true", help="fuse the vocoder's norms with torch.compile")
             job.add_argument("--evaluation", action="store_true", help="the held-out voice, at its own speed")

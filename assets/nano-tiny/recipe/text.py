@@ -1,13 +1,13 @@
-"""Makes the lines that the bundled checkpoint is trained and measured on.
+"""Write the lines that the bundled checkpoint is trained and evaluated on.
 
     python text.py OUT_FOLDER [--lines 120000] [--seed 1]
 
 Writes train.jsonl, open.jsonl and demo.jsonl with one {"spoken", "text", "kind"} a line: what a synthesizer reads, the
-words a transcript shows, and where the line is from. Two thirds are natural text from Debian packages, fetched with
+words of the transcript, and the source of the line. Two thirds are natural text from Debian packages, fetched with
 `apt-get download` and unpacked without root: the quoted examples and definitions of WordNet (`wordnet-base`, WordNet
 licence), the Devil's Dictionary (`dict-devil`, public domain), the Jargon File (`dict-jargon`, public domain) and the
-King James Bible (`bible-kjv-text`, public domain), and WordNet's words in no order, a few in a line, so that rare ones
-are heard at all. The rest is generated: digits, numbers, dates, commands (demo_text.py).
+King James Bible (`bible-kjv-text`, public domain), and WordNet's words in random order, a few per line, so that rare
+ones occur at all. The rest is generated: digits, numbers, dates, commands (demo_text.py).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from demo_text import FIXED, cardinal, demo_line
 
 PACKAGES = ["wordnet-base", "dict-devil", "dict-jargon", "bible-kjv", "bible-kjv-text"]
 EVAL_LINES = 150
-# The references of the real recordings that the checkpoint is measured on: never trained on.
+# Texts of the real evaluation recordings, excluded from training.
 RESERVED = """in eighteen thirteen|ask not what your country|mister john dashwood had then leisure|cold hearted and rather selfish"""
 SPOKEN_AS = {
     "Mr.": "Mister",
@@ -33,12 +33,12 @@ SPOKEN_AS = {
     "&": "and",
     "%": " percent",
 }
-# The same for normalized words of the games' lines, and what they have of acronyms.
+# The same for normalized words of the games' lines, and their acronyms.
 SAID_AS = {"mr": "mister", "mrs": "missus", "dr": "doctor", "vs": "versus", "id": "i d", "hq": "h q", "vhs": "v h s"}
 
 
 def normalize(spoken: str) -> str | None:
-    """Lower-case words and apostrophes only, or None where something has no sure reading (digits, acronyms, symbols)."""
+    """Return lower-case words and apostrophes only; None if a reading is ambiguous (digits, acronyms, symbols)."""
     text = (
         spoken.replace("’", "'")
         .replace("‘", "'")
@@ -54,24 +54,24 @@ def normalize(spoken: str) -> str | None:
 
 
 def with_numbers(line: str) -> str:
-    """Numbers below a thousand in words."""
+    """Write numbers below a thousand in words."""
     return re.sub(r"\b\d{1,3}\b(?![.,]\d)", lambda m: cardinal(int(m[0])), line)
 
 
 def words_said(line: str) -> str | None:
-    """The words of a line as an actor says it, numbers and titles written out, or None where that is not sure."""
+    """Return the words of an actor's line, numbers and titles written out; None if a reading is ambiguous."""
     return " ".join(SAID_AS.get(word, word) for word in (normalize(with_numbers(line)) or "").split()) or None
 
 
 def written_out(text: str) -> str:
-    """Titles, abbreviations and signs as words."""
+    """Write titles, abbreviations and symbols as words."""
     for short, full in SPOKEN_AS.items():
         text = text.replace(short, full)
     return text
 
 
 def readable(line: str) -> str | None:
-    """A line of running text as a synthesizer should get it, or None."""
+    """Prepare a line of running text for a synthesizer; None if it is not usable."""
     line = written_out(line)
     line = re.sub(r"\s*\([^)]*\)", "", line).replace("`", "'").replace(" - ", ", ").replace("--", ", ")
     line = " ".join(with_numbers(line).split()).strip(" ;:,'\"")
@@ -81,7 +81,7 @@ def readable(line: str) -> str | None:
 
 
 def download(folder: Path, packages: list[str]) -> None:
-    """Debian packages, unpacked without root into a folder each."""
+    """Download Debian packages and unpack each into a folder, without root."""
     folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
         if not (folder / package).exists():
@@ -91,7 +91,7 @@ def download(folder: Path, packages: list[str]) -> None:
 
 
 def wordnet(folder: Path) -> tuple[list[str], list[str]]:
-    """Quoted examples, and definitions."""
+    """Return quoted examples and definitions."""
     examples, definitions = [], []
     for part in ("noun", "verb", "adj", "adv"):
         for row in (folder / f"wordnet-base/usr/share/wordnet/data.{part}").read_text(encoding="utf-8").splitlines():
@@ -104,7 +104,7 @@ def wordnet(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def vocabulary(folder: Path, rng: random.Random) -> list[str]:
-    """Lines of three to six words that have nothing to do with each other, each of WordNet's words in one of them."""
+    """Return lines of three to six unrelated words, with each of WordNet's words once."""
     words = set()
     for part in ("noun", "verb", "adj", "adv"):
         for row in (folder / f"wordnet-base/usr/share/wordnet/index.{part}").read_text(encoding="utf-8").splitlines():
@@ -122,7 +122,7 @@ def vocabulary(folder: Path, rng: random.Random) -> list[str]:
 
 
 def sentences(text: str, longest: int = 160) -> list[str]:
-    """Sentences; long ones are cut at commas and semicolons."""
+    """Split text into sentences, and long ones at commas and semicolons."""
     found = []
     for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split())):
         clause = ""
@@ -163,8 +163,10 @@ def natural_lines(folder: Path, rng: random.Random) -> dict[str, list[str]]:
 def unseen_lines(
     sources: dict[str, list[str]], seen: set[str], reserved: str, fewest: int, rng: random.Random
 ) -> dict[str, list[str]]:
-    """The readable lines of each kind, shuffled, each once: of `fewest` words or more, not among those `seen`, with nothing
-    in them that the pattern `reserved` finds."""
+    """Return the readable lines of each kind, shuffled and without duplicates.
+
+    They have at least `fewest` words, are not in `seen`, and do not match the pattern `reserved`.
+    """
     seen, kept = set(seen), {}
     for kind, lines in sources.items():
         kept[kind] = []

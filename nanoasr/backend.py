@@ -80,6 +80,9 @@ def _choose_device() -> None:
 _choose_device()
 on_cpu = mx.default_device().type == mx.cpu
 on_cuda = not on_cpu and mx.cuda.is_available()
+# A CPU has fast products in float32 only. On CUDA, MLX compiles its quantized products for many rows when they are
+# first used, which takes a minute, and with MLX 0.32.4 their results were wrong on an H100.
+expands_quantized = on_cpu or on_cuda
 if on_cpu and _mlx_came_first and _blas_warning:
     warnings.warn(_blas_warning, RuntimeWarning, stacklevel=2)
 if on_cpu and not (sys.platform == "darwin" or shutil.which("g++")):

@@ -16,7 +16,7 @@ CLIP = HERE / "data/speech/LJ002-0020.wav"
 
 @pytest.fixture(scope="module")
 def asr():
-    return nanoasr.load(HERE / "parity/official")
+    return nanoasr.load(HERE / "parity/official", dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_first_tokens_come_with_their_probabilities_and_names(inspection):
 
 
 def test_a_checkpoint_without_ctc_has_no_ctc_map():
-    other = nanoasr.load(HERE / "parity/transformers").inspect(CLIP)
+    other = nanoasr.load(HERE / "parity/transformers", dtype="float32").inspect(CLIP)
     assert plots.ctc_map(other) is None
 
 

@@ -62,7 +62,7 @@ def load_checkpoint(
         if declared.family != "nano":
             raise OptionError(f"audio_tokens={audio_tokens!r}: a {declared.family} checkpoint has no audio tokens")
         declared = replace(declared, config=replace(declared.config, audio_tokens=audio_tokens))
-    # On a CPU only float32 products go through the BLAS; others are a hundred times slower, so weights are expanded.
+    # On a CPU only float32 products go through the BLAS; others are a hundred times slower.
     used = "float32" if backend.on_cpu else dtype or "bfloat16"
     stored: set[str] = set()
     layout, tensors = assemble(declared)
@@ -142,10 +142,10 @@ def _place(model: nn.Module, layout: Layout, name: str, value: "mx.array | Packe
     if isinstance(value, Packed):
         check_values(name, value.scales, layout)
         check_values(name, value.biases, layout)
-        if not backend.on_cpu:
+        if not backend.expands_quantized:
             _place_packed(model, name, value, dtype)
             return
-        value = value.expand(mx.float32)
+        value = value.expand(dtype)
     value = value.astype(dtype)
     check_values(name, value, layout)
     *path, leaf = name.split(".")

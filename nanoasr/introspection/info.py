@@ -50,6 +50,8 @@ def describe(family: Family) -> Info:
     notes = []
     if backend.on_cpu and checkpoint.precision != "stored as float32, computed in float32":
         notes.append("a CPU computes in float32 whatever is stored: only float32 products are fast there")
+    elif backend.expands_quantized and "-bit" in checkpoint.precision:
+        notes.append("quantized weights are expanded on this device, so they save no memory")
     notes += [note for note in (backend.blas_warning(), *checkpoint.notes, layout.card) if note]
     return Info(
         source=printable(layout.folder),

@@ -169,7 +169,7 @@ def test_a_package_that_is_not_installed_is_one_clear_line(package):
 def test_a_package_that_is_installed_is_measured_on_the_same_weights(package):
     pytest.importorskip(package.replace("-", "_"))
     plan = Plan((1.0,), (1,), tokens=8, repeats=1, recordings=1, against=package)
-    report = bench(plan, Subject(str(PARITY / "mlx_audio")))
+    report = bench(plan, Subject(str(PARITY / "mlx_audio"), dtype="float32"))
     assert {contest.stage for contest in report.contests} == set(STAGES) - {"features", "prefill", "CTC branch"}
     [agreement] = [note for note in report.notes if "differ by at most" in note]
     assert float(agreement.split("at most ")[1].split()[0]) < 1e-4

@@ -156,8 +156,7 @@ PEAK_OF_LOADING = """
 import sys, resource
 from pathlib import Path
 import mlx.core as mx
-import nanoasr
-import nanoasr
+from nanoasr import backend
 from nanoasr.checkpoint.load import load_checkpoint
 from mlx.utils import tree_flatten
 
@@ -168,9 +167,11 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
-before = peak()
+mx.reset_peak_memory()
+before = peak() if backend.on_cpu else mx.get_active_memory()
 model = load_checkpoint(sys.argv[1]).model
-print(peak() - before, sum(x.nbytes for _, x in tree_flatten(model.parameters())))
+after = peak() if backend.on_cpu else mx.get_peak_memory()
+print(after - before, sum(x.nbytes for _, x in tree_flatten(model.parameters())))
 """
 BIG = replace(
     SMALL,

@@ -19,7 +19,7 @@ AUDIO = np.load(PARITY / "expected.npz")["audio"]
 
 @pytest.fixture(scope="module", params=[PARITY / "official", PARITY / "transformers", None], ids=lambda p: p and p.name)
 def asr(request):
-    return nanoasr.load(request.param)
+    return nanoasr.load(request.param, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -109,14 +109,14 @@ def test_the_greedy_text_is_the_transcript(asr, x):
 
 
 def test_low_rate_tokens_are_all_that_the_text_can_look_at():
-    asr = nanoasr.load(PARITY / "official", audio_tokens="low")
+    asr = nanoasr.load(PARITY / "official", audio_tokens="low", dtype="float32")
     x = asr.inspect(AUDIO)
     assert asr.text_attention(x).audio.shape[2] == len(x.audio_tokens) < len(x.adapted)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return nanoasr.load(PARITY / "official")
+    return nanoasr.load(PARITY / "official", dtype="float32")
 
 
 def test_a_recording_may_be_given_instead_of_an_inspection(small):
@@ -185,7 +185,7 @@ def test_a_written_token_is_named_at_its_row_and_its_markup_is_not_obeyed(small)
 
 
 def test_times_of_the_alignment_are_drawn_where_there_are_some_and_the_audio_tokens_reach():
-    full = nanoasr.load(PARITY / "official", audio_tokens="full")
+    full = nanoasr.load(PARITY / "official", audio_tokens="full", dtype="float32")
     x, tokens = full.inspect(CLIP), (Token(5, "one", 0.0, 0.1, 0.3), Token(6, "two", 0.0))
     timed = plots.text_attention_map(x, full.text_attention(x, tokens=tokens))
     marks = [trace for trace in timed.data if trace.type == "scatter"]

@@ -19,7 +19,7 @@ GREEDY, WARM = Setting("greedy"), Setting("warm", Sampling(temperature=1.5))
 
 @pytest.fixture(scope="module")
 def asr():
-    return nanoasr.load()
+    return nanoasr.load(dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_error_rates_of_several_recordings_count_their_words_together():
 
 
 def test_a_quantized_model_is_compared_and_a_run_that_fails_says_why(asr):
-    official = nanoasr.load(PARITY / "official")
+    official = nanoasr.load(PARITY / "official", dtype="float32")
     short = Sampling(max_tokens=5)
     plain, small = compare(official, [NUMBER], [Setting("a", short), Setting("b", short, "all-4bit")])
     assert small.error is None and small.logprob != plain.logprob

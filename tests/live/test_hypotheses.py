@@ -16,7 +16,7 @@ SAMPLES = load_audio(HERE.parent / "assets" / "speech" / "kokoro-number.wav").sa
 
 @pytest.fixture(scope="module")
 def asr():
-    return nanoasr.load()
+    return nanoasr.load(dtype="float32")
 
 
 def decoder(asr, cancelled=lambda: False, **options):

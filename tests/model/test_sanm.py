@@ -98,7 +98,7 @@ def is_close(found: mx.array, expected: np.ndarray) -> bool:
 @pytest.mark.parametrize("frames", [1, 7, 40])
 def test_encoder_and_adaptor_compute_what_they_are_defined_to(config, frames, tmp_path):
     tensors = random_tensors(config)
-    model = load_checkpoint(write_checkpoint(tmp_path / "c", "official", config, tensors)).model
+    model = load_checkpoint(write_checkpoint(tmp_path / "c", "official", config, tensors), dtype="float32").model
     features = np.random.default_rng(1).normal(8, 3, (frames, 560)).astype(np.float32)
     definition = ByDefinition(config, tensors)
     encoded = definition.encode(features)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 import nanoasr
@@ -18,6 +19,7 @@ from nanoasr.train.optimizer import OptimizerConfig
 import mlx.core as mx  # isort: skip
 
 LAUNCH = Path(sys.executable).with_name("mlx.launch")
+pytestmark = pytest.mark.skipif(not LAUNCH.exists(), reason="MLX is not installed in this environment as a package")
 SHARED = """
 import sys
 import mlx.core as mx

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ..errors import NanoASRError
 from ..recognizer import Recognizer
@@ -103,13 +103,13 @@ class _Session:
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(self._listener.close)
         if self._socket.application_state == WebSocketState.CONNECTED == self._socket.client_state:
-            with contextlib.suppress(asyncio.TimeoutError, RuntimeError):
+            with contextlib.suppress(asyncio.TimeoutError, RuntimeError, WebSocketDisconnect):
                 await asyncio.wait_for(self._say_goodbye(error, code), _FAREWELL)
 
     def _task_done(self, task: asyncio.Task) -> None:
         if task.cancelled() or self._end.done():
             return
-        if task.exception():
+        if task.exception() and not isinstance(task.exception(), WebSocketDisconnect):
             log.error("error in a realtime session", exc_info=task.exception())
             self._end.set_result((server_error(), 1011))
         else:

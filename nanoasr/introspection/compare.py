@@ -180,7 +180,7 @@ def _loaded(
     if not (setting.checkpoint or setting.quantize):
         return asr
     layout, options = asr.checkpoint.layout, {}
-    if not setting.checkpoint:  # only the quantization differs
+    if not setting.checkpoint and asr.family == "nano":  # only the quantization differs
         options["audio_tokens"] = layout.config.audio_tokens
     if on_load:
         on_load(setting, 0.0)

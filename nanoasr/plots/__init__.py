@@ -6,6 +6,7 @@ and line colours are told apart by colour-blind people too. Long recordings are 
 
 from .attention import attention_map, attention_shares, one_head, text_attention_map
 from .compare import quality_chart, speed_chart
+from .fire import fire_chart
 from .live import latency_chart
 from .network import (
     adapted_map,
@@ -28,6 +29,7 @@ __all__ = [
     "encoded_map",
     "features_map",
     "filterbank_map",
+    "fire_chart",
     "first_token_bar",
     "latency_chart",
     "one_head",

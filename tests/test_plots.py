@@ -85,8 +85,26 @@ def test_the_parts_of_the_timings_bar_add_up_to_the_total():
     timings = Timings(read=0.1, vad=0.2, decode=0.5, total=1.0, audio_seconds=3)
     bars = plots.timings_bar(timings).data
     assert sum(bar.x[0] for bar in bars) == pytest.approx(1.0)
-    assert [bar.name for bar in bars if bar.x[0]] == ["read", "vad", "decode", "waiting and other"]
+    assert [bar.name for bar in bars if bar.x[0]] == ["read", "vad", "decode", "other"]
     assert len({bar.marker.color for bar in bars}) == len(bars)
+
+
+def test_stages_add_up_to_the_total_when_reading_ran_beside_the_other_work():
+    timings = Timings(read=0.6, vad=0.1, decode=0.9, total=1.0, audio_seconds=3)
+    stages = {name: seconds for name, seconds, _ in plots.stage_seconds(timings)}
+    assert sum(stages.values()) == pytest.approx(1.0) and stages["decode"] == 0.9
+
+
+def test_silence_does_not_take_up_the_colour_scale():
+    samples = np.concatenate([np.zeros(16000 * 9, np.float32), tone(1, 500)])
+    spectrogram = heatmaps(plots.timeline(plots.sound(samples, 10)))[0]
+    assert spectrogram.zmax - spectrogram.zmin <= 16
+
+
+def test_no_plot_can_be_moved_out_of_the_recording(inspection):
+    axes = [plots.filterbank_map(inspection).layout.xaxis, plots.timeline(plots.sound(tone(2, 300), 2)).layout.xaxis4]
+    assert [axis.minallowed for axis in axes] == [0, 0]
+    assert [axis.maxallowed for axis in axes] == [pytest.approx(inspection.samples.shape[0] / 16000), 2]
 
 
 def test_every_figure_names_its_axes_and_is_see_through(inspection):

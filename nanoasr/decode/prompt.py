@@ -78,7 +78,7 @@ def find_language(wish: str | None, known: Sequence[Language] = LANGUAGES) -> La
         if name in (language.name.lower(), language.prompt) or code == language.code:
             return language
     listed = ", ".join(f"{language.code} ({language.name})" for language in known)
-    raise OptionError(f"language {wish!r} is not one this checkpoint knows: {listed}; None leaves it to the model")
+    raise OptionError(f"language {wish!r} is not one this checkpoint knows: {listed}; leave it out to detect it")
 
 
 def split_hotwords(text: str | None) -> list[str]:

@@ -4,6 +4,7 @@ Backgrounds are transparent and lines a neutral grey, so that figures stand on l
 and line colours are told apart by colour-blind people too. Long recordings are pooled to a few hundred columns.
 """
 
+from .acoustics import acoustics_chart
 from .attention import attention_map, attention_shares, one_head, text_attention_map
 from .compare import quality_chart, speed_chart
 from .fire import fire_chart
@@ -22,6 +23,7 @@ from .style import plain
 
 __all__ = [
     "Sound",
+    "acoustics_chart",
     "adapted_map",
     "attention_map",
     "attention_shares",

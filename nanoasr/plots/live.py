@@ -48,7 +48,7 @@ def latency_chart(words: Sequence[WordTime], updates: Sequence[tuple[float, floa
             hovertemplate=f"“%{{customdata[0]}}” {name} at %{{customdata[1]:.1f}} s, "
             "%{y:.2f} s after its end<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title_text="time in the recording, s", range=[0, max(seconds, 1.0)])
+    figure.update_xaxes(title_text="time in the recording, s", range=[0, max(seconds, 1.0)], minallowed=0)
     figure.update_yaxes(title_text="after the word's end, s")
     legend = {"orientation": "h", "x": 0, "y": 1.1, "yanchor": "bottom"}
     return styled(figure, height=275).update_layout(showlegend=True, legend=legend, margin_t=45)

@@ -35,6 +35,7 @@ from .style import (
     bin_frequencies,
     centres,
     colour_range,
+    limit_time,
     mel_ticks,
     plain,
     styled,
@@ -151,7 +152,7 @@ def timeline(heard: Sound, transcript: Transcript | None = None) -> go.Figure:
     ticks = mel_ticks()
     figure.update_yaxes(title_text="mel, Hz", tickvals=list(ticks), ticktext=list(ticks.values()), row=3, col=1)
     figure.update_yaxes(title_text="LFR feature", row=4, col=1)
-    figure.update_xaxes(range=[0, heard.seconds])
+    limit_time(figure, heard.seconds).update_xaxes(range=[0, heard.seconds])
     figure.update_xaxes(title_text="time, s", row=4, col=1)
     return styled(figure, height=640)
 
@@ -190,7 +191,15 @@ def timings_bar(timings: Timings) -> go.Figure:
 
 
 def stage_seconds(timings: Timings) -> list[tuple[str, float, str]]:
-    """Each stage's name, seconds and colour; they add up to the total."""
+    """Each stage's name, seconds and colour; they add up to the total.
+
+    Reading and voice activity detection run beside the other stages: only what the others waited for counts.
+    """
     stages = {name: getattr(timings, name) for name in _STAGES}
-    stages["waiting and other"] = max(0.0, timings.total - sum(stages.values()))
+    overlap = sum(stages.values()) - timings.total
+    for name in ("read", "vad"):
+        hidden = min(max(overlap, 0.0), stages[name])
+        stages[name] -= hidden
+        overlap -= hidden
+    stages["other"] = max(0.0, timings.total - sum(stages.values()))
     return [(name, seconds, colour) for (name, seconds), colour in zip(stages.items(), _STAGE_COLOURS, strict=True)]

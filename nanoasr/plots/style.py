@@ -11,6 +11,7 @@ ROWS = 140  # the most rows that an activation map is drawn with
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (  # Okabe and Ito's, for the colour-blind
     "#0072B2 #E69F00 #009E73 #D55E00 #56B4E9 #CC79A7 #C9BB22".split()
 )
+LOG_DEPTH = 16.0  # of log energies: 70 dB
 GREY, FAINT = "#8a8f98", "rgba(138,143,152,0.25)"
 
 
@@ -56,6 +57,8 @@ def heat_map(
             colorbar={"thickness": 10, "outlinewidth": 0},
         )
     )  # fmt: skip
+    if seconds is not None:
+        limit_time(figure, seconds)
     return figure.update_xaxes(title_text="time, s" if seconds is not None else "frame")
 
 
@@ -67,10 +70,16 @@ def pooled(z: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
     return np.add.reduceat(z, starts, axis=1) / np.diff([*starts, z.shape[1]])
 
 
-def colour_range(z: np.ndarray) -> dict[str, float]:
-    """The values that colours are given to: digital silence, far below all else, must not take up most of them."""
+def colour_range(z: np.ndarray, depth: float = LOG_DEPTH) -> dict[str, float]:
+    """Limits of a colour scale. Values more than `depth` below the highest share one colour: silence, which may fill
+    most of a recording, must not take up the scale."""
     low, high = np.nanpercentile(z, [2, 99.8])
-    return {"zmin": float(low), "zmax": float(max(high, low + 1e-3))}
+    return {"zmin": float(max(low, high - depth)), "zmax": float(max(high, low + 1e-3))}
+
+
+def limit_time(figure: go.Figure, seconds: float) -> go.Figure:
+    """Let time axes be moved and zoomed only within the recording."""
+    return figure.update_xaxes(minallowed=0, maxallowed=max(seconds, 1e-3))
 
 
 def centres(seconds: float, columns: int) -> np.ndarray:

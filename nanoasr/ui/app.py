@@ -33,18 +33,19 @@ def serve(
     shared.load_in_background(model, quantize, lambda problem: print(escape_controls(problem), file=sys.stderr))
     from .page import build_page  # importing Gradio takes seconds: the model loads meanwhile
     from .server import run
-    from .transcribe import warm_up
+    from .transcribe import FirstExample
 
+    example = FirstExample(shared)
     local = host in _LOCAL and not share
     access = Access.NAMED if auth else Access.ANY if local and not allow_hosts else Access.NONE
     # Without a login, a page of another site could address this machine by a name of its own (DNS rebinding).
     hosts = [*_LOCAL, *allow_hosts] if allow_hosts or (local and not auth) else None
     try:
         run(
-            lambda: build_page(shared, max_minutes=max_minutes, access=access),
+            lambda: build_page(shared, example, max_minutes=max_minutes, access=access),
             max_upload_mb=max_upload_mb,
             hosts=hosts,
-            on_start=lambda: warm_up(shared),
+            on_start=example.prepare,
             api=beside,
             server_name=host,
             server_port=port,

@@ -14,10 +14,10 @@ from .. import plots
 from ..introspection.compare import Result, Setting, compare, summarize, to_csv
 from ..recognizer import Recognizer
 from . import compared, html
-from .jobs import Stops, Turns
+from .jobs import Jobs, Turns
 from .models import Access, SharedModel
 from .problems import api_error, status_message
-from .recordings import SUFFIXES, licences, shipped
+from .recordings import SUFFIXES, licences, shipped, title
 from .repeating import repeating
 from .settings import (
     COLUMNS,
@@ -26,9 +26,9 @@ from .settings import (
     MOST_TEXT,
     OTHER_PRESETS,
     PRESETS,
-    Wish,
+    Comparison,
     preset,
-    read_wish,
+    read_comparison,
     settings_of_objects,
     settings_of_rows,
 )
@@ -38,8 +38,8 @@ _REFERENCE = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)  # in the 
 
 
 def build(model: SharedModel, max_seconds: float, access: Access) -> None:
-    """Lay the tab out and wire it."""
-    stops, turns = Stops(), Turns(1)  # one at a time: each may have a second model in memory
+    """Build the tab."""
+    jobs, turns = Jobs(), Turns(1)  # one at a time: each may have a second model in memory
     offered = PRESETS | (OTHER_PRESETS if access is not Access.NONE else {})
     gr.Markdown("Transcribe the same recordings in several ways and see what changes.")
     with gr.Row(equal_height=False):
@@ -51,35 +51,35 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
                 "A whole folder", file_count="directory", type="filepath", size="sm", elem_id="compare-folder"
             )
             references = gr.Textbox(
-                "", label="What is said in them", lines=3, max_lines=8, max_length=MOST_TEXT, elem_id="references",
-                placeholder="One line for each recording, in their order. Texts may be uploaded too: a.txt for a.wav. "
-                "Leave it empty if you do not know.",
+                "", label="Reference texts", lines=3, max_lines=8, max_length=MOST_TEXT, elem_id="references",
+                placeholder="One line for each recording, in their order; or upload texts: a.txt for a.wav. "
+                "Leave it empty if it is not known.",
             )  # fmt: skip
             examples = _examples()
             if examples:
                 gr.Examples(
                     examples, inputs=[files, references], cache_examples=False, api_visibility="private",
-                    example_labels=[Path(paths[0]).stem for paths, _ in examples], label="Or try one of these",
+                    example_labels=[title(Path(paths[0])) for paths, _ in examples], label="Examples",
                 )  # fmt: skip
         with gr.Column(scale=2, min_width=300):
             with gr.Row(elem_id="compare-presets"):
                 presets = [gr.Button(name, size="sm", min_width=130) for name in offered]
             table = gr.Dataframe(
                 preset(next(iter(offered.values()))), headers=list(COLUMNS), datatype=list(KINDS), type="array",
-                column_count=len(COLUMNS), label="Settings, one a row: edit them", interactive=True,
-                elem_id="settings", max_height=330, buttons=[],
+                column_count=len(COLUMNS), interactive=True,
+                label="Settings, one in each row", elem_id="settings", max_height=330, buttons=[],
                 column_widths=["92px", "108px", "62px", "62px", "98px", "82px", "78px", "88px", "88px", "100px"],
             )  # fmt: skip
             repeats = gr.Slider(
                 1, MOST_REPEATS, 3, step=1, label="Repeats",
-                info="Of settings with a temperature, each time with another seed; the others always say the same.",
+                info="Of settings with a temperature, each with another seed; greedy text is always the same.",
             )  # fmt: skip
     with gr.Row():
         run = gr.Button("Compare", variant="primary", elem_id="compare", min_width=120)
         stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="compare-stop", min_width=90)
         download = gr.DownloadButton(".csv", interactive=False, elem_id="compare-csv", min_width=60)
     status = gr.HTML(html.message("Choose recordings and settings, then press Compare."), elem_id="compare-status")
-    with gr.Column(visible="hidden", elem_id="compare-results") as results:
+    with gr.Column(visible=False, elem_id="compare-results") as results:
         summary = gr.HTML(elem_id="compare-summary")
         with gr.Row():
             with gr.Column(min_width=300):
@@ -90,17 +90,16 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
 
     @repeating
     def work(request: gr.Request, paths, references, table, repeats) -> Iterator[dict]:
-        visitor, job, found = request.session_hash, threading.Event(), []
+        job, found = jobs.start(request.session_hash), []
         try:
-            wish = read_wish(paths, references, settings_of_rows(table, access), repeats, max_seconds)
-            job = stops.start(visitor)
+            comparison = read_comparison(paths, references, settings_of_rows(table, access), repeats, max_seconds)
             yield {
                 status: html.progress("Waiting for the model…" if model.loading else "Comparing…", None),
                 stop: gr.Button(interactive=True), download: gr.DownloadButton(interactive=False),
-                results: gr.Column(visible="hidden"), summary: "", rows: "", quality: None, speed: None,
+                results: gr.Column(visible=False), summary: "", rows: "", quality: None, speed: None,
             }  # fmt: skip
-            total = wish.runs
-            for so_far in _compare_in_turn(turns, model.get(), wish, max_seconds, job):
+            total = comparison.runs
+            for so_far in _compare_in_turn(turns, model.get(), comparison, max_seconds, job.stop):
                 shown = {}
                 if len(so_far.found) > len(found):
                     shown = {rows: compared.rows(so_far.found), results: gr.Column(visible=True)}
@@ -119,8 +118,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
         except Exception as error:
             yield {status: status_message(error, "a comparison failed")}
         finally:
-            job.set()
-            stops.end(visitor, job)
+            job.stop.set()
         yield {stop: gr.Button(interactive=False)}
 
     run.click(
@@ -129,7 +127,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
     )  # fmt: skip
 
     def end(request: gr.Request) -> str:
-        stops.stop(request.session_hash)
+        jobs.stop(request.session_hash)
         return html.progress("Stopping…", None)
 
     stop.click(end, outputs=status, queue=False, show_progress="hidden", api_visibility="private")
@@ -142,7 +140,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
 
 
 def _usable(paths: list[str] | None) -> list[str]:
-    """What a folder holds of recordings and their texts."""
+    """The recordings and texts of a folder."""
     return sorted(path for path in paths or [] if Path(path).suffix.lower() in {".txt", *SUFFIXES})
 
 
@@ -161,11 +159,13 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, access: Acces
     def compare(recordings, references="", repeats=3, settings=None) -> Iterator[dict]:
         """Compare settings, each an object such as {"name": "warm", "temperature": 0.8, "chunk, s": 5}."""
         try:
-            wish = read_wish(recordings, references, settings_of_objects(settings, access), repeats, max_seconds)
+            comparison = read_comparison(
+                recordings, references, settings_of_objects(settings, access), repeats, max_seconds
+            )
             stop, found = threading.Event(), []
-            for so_far in _compare_in_turn(turns, model.get(), wish, max_seconds, stop):
+            for so_far in _compare_in_turn(turns, model.get(), comparison, max_seconds, stop):
                 found = so_far.found
-                yield {"done": len(found), "of": wish.runs}
+                yield {"done": len(found), "of": comparison.runs}
             yield {
                 "results": [_json(result) for result in found],
                 "summary": [asdict(summary) for summary in summarize(found)],
@@ -183,7 +183,7 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, access: Acces
 
 @dataclass(frozen=True)
 class _SoFar:
-    """How far a comparison is: what is done, how many come before it, and what is being loaded."""
+    """Progress of a comparison: its results, how many others come before it, and what is being loaded."""
 
     found: list[Result]
     before: int = 0
@@ -191,9 +191,9 @@ class _SoFar:
 
 
 def _compare_in_turn(
-    turns: Turns, asr: Recognizer, wish: Wish, max_seconds: float, stop: threading.Event
+    turns: Turns, asr: Recognizer, comparison: Comparison, max_seconds: float, stop: threading.Event
 ) -> Iterator[_SoFar]:
-    """How far it is, several times a second; setting `stop` or closing the iterator ends it."""
+    """Compare on a thread of its own, with updates several times a second; setting `stop` or closing it ends it."""
     news: queue.Queue[Result | str | None] = queue.Queue()
     outcome: list[list[Result] | Exception] = []
 
@@ -205,8 +205,8 @@ def _compare_in_turn(
         try:
             outcome.append(
                 compare(
-                    asr, wish.recordings, wish.settings, wish.references, wish.repeats, news.put, stop.is_set,
-                    max_seconds, loading,
+                    asr, comparison.recordings, comparison.settings, comparison.references, comparison.repeats,
+                    news.put, stop.is_set, max_seconds, loading,
                 )
             )  # fmt: skip
         except Exception as error:
@@ -214,6 +214,12 @@ def _compare_in_turn(
         except BaseException as error:  # of a native library: Gradio would not answer the request
             outcome.append(RuntimeError(f"{type(error).__name__}: {error}"))
         news.put(None)
+
+    names = [Path(path).name for path in comparison.recordings]
+    settings = [setting.name for setting in comparison.settings]
+
+    def order(result: Result) -> tuple[int, int, int]:  # as given, although those that share a model run together
+        return names.index(result.recording), settings.index(result.setting.name), result.repeat
 
     with turns.place(True) as wait:
         while (before := wait(0.2)) and not stop.is_set():
@@ -225,7 +231,7 @@ def _compare_in_turn(
             while True:
                 for new in _all_news(news):
                     if isinstance(new, Result):
-                        so_far = _SoFar([*so_far.found, new])
+                        so_far = _SoFar(sorted([*so_far.found, new], key=order))
                     elif new is not None:
                         so_far = replace(so_far, loading=new)
                     elif isinstance(outcome[0], Exception):
@@ -240,7 +246,7 @@ def _compare_in_turn(
 
 
 def _all_news(news: "queue.Queue[Result | str | None]") -> list[Result | str | None]:
-    """All there are, after a moment in which more come together."""
+    """Wait for news and return all there are."""
     found = []
     try:
         found.append(news.get(timeout=0.3))
@@ -253,14 +259,14 @@ def _all_news(news: "queue.Queue[Result | str | None]") -> list[Result | str | N
 def _outcome(found: list[Result], total: int) -> str:
     failed = [result.error for result in found if result.error]
     if len(found) < total:
-        return html.message(f"Stopped after {len(found)} of {total} runs. What was done until then stays.", "warning")
+        return html.message(f"Stopped after {len(found)} of {total} runs. The results so far are kept.", "warning")
     if failed:
         return html.message(f"Done, but {len(failed)} of {total} runs failed: {failed[0]}", "warning")
     return html.message(f"Done: {total} runs.", "done")
 
 
 def _file(found: list[Result], cache: Path) -> gr.DownloadButton:
-    """The button with its file, in Gradio's own folder, where it is deleted with the rest."""
+    """The button with its file, in the folder for uploads and downloads."""
     path = cache / secrets.token_hex(16) / "comparison.csv"
     path.parent.mkdir(parents=True)
     path.write_text(to_csv(found), encoding="utf-8-sig", newline="")  # the mark lets spreadsheets read it as UTF-8
@@ -273,7 +279,7 @@ def _json(result: Result) -> dict:
 
 
 def _examples() -> list[tuple[list[str], str]]:
-    """The recordings that ship, each with its text where that is known."""
+    """The example recordings, with their texts where they are known."""
     paths = shipped()
     known = dict(_REFERENCE.findall(licences())) if paths else {}
     return [[[str(path)], known.get(path.name, "")] for path in paths]

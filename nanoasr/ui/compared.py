@@ -1,4 +1,4 @@
-"""What the Compare tab shows, as HTML; everything is escaped."""
+"""Results of the Compare tab as HTML; everything is escaped."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,31 +9,54 @@ from . import html
 _FIGURES = ("WER", "CER", "log prob.", "RTF")
 
 
-def rows(found: list[Result]) -> str:
-    """Every run; differences from the reference or, where there is none, from the first text of that recording."""
+def rows(found: Sequence[Result]) -> str:
+    """Every run, equal ones folded, with differences from the reference or else from the recording's first text."""
     if not found:
         return ""
-    several, first = len({result.recording for result in found}) > 1, {}
-    body = []
-    for result in found:
-        base = result.reference or first.setdefault(result.recording, result.text) if not result.error else None
-        text = f"<em>{html.escape(result.error)}</em>" if result.error else _marked(base, result.text)
-        run = f" <small>seed {result.seed}</small>" if result.seed is not None else ""
-        where = f"<td>{html.escape(result.recording)}</td>" if several else ""
+    several = len({result.recording for result in found}) > 1
+    first: dict[str, str] = {}
+    known_errors: set[tuple[str, str]] = set()
+    body, recording = [], None
+    for runs in _folded(found):
+        result = runs[0]
+        heading = several and result.recording != recording
+        if heading:
+            body.append(f"<tr class='recording'><th colspan='6'>{html.escape(result.recording)}</th></tr>")
+            recording = result.recording
+        if result.error:
+            key = result.setting.name, result.error
+            text = f"<em>{'the same error' if key in known_errors else html.escape(result.error)}</em>"
+            known_errors.add(key)
+        else:
+            text = _marked(result.reference or first.setdefault(result.recording, result.text), result.text)
+        speeds = [run.real_time_factor for run in runs if run.real_time_factor is not None]
         figures = (
-            _share(result.wer), _share(result.cer), _number(result.logprob, 3), _number(result.real_time_factor, 3)
+            _share(result.wer), _share(result.cer), _number(result.logprob, 3),
+            _number(sum(speeds) / len(speeds) if speeds else None, 3),
         )  # fmt: skip
-        name = html.escape(result.setting.name)
-        body.append(
-            f"<tr>{where}<th>{name}{run}</th><td class='said'>{text}</td>{_cells(_FIGURES, figures)}</tr>"
-        )  # fmt: skip
-    heads = (["recording"] if several else []) + ["setting", "text", *_FIGURES]
-    against = "what is said" if any(result.reference for result in found) else "the first text"
+        name = html.escape(result.setting.name) + _runs(runs)
+        body.append(f"<tr><th>{name}</th><td class='said'>{text}</td>{_cells(_FIGURES, figures)}</tr>")
+    against = "the reference" if any(result.reference for result in found) else "the first text"
     legend = (
-        f'<div class="legend"><span>Against {against}:</span> <ins>changed or added</ins> <del>missing or '
-        "replaced</del></div>"
+        f'<div class="legend"><span>Compared with {against}:</span> <ins>changed or added</ins> '
+        "<del>missing or replaced</del></div>"
     )
-    return legend + _table(heads, "".join(body))
+    return legend + _table(["setting", "text", *_FIGURES], "".join(body))
+
+
+def _folded(found: Sequence[Result]) -> list[list[Result]]:
+    """Runs of one setting on one recording that gave the same come together, in the order of the first."""
+    groups: dict[tuple, list[Result]] = {}
+    for result in found:
+        groups.setdefault((result.recording, result.setting.name, result.text, result.error), []).append(result)
+    return list(groups.values())
+
+
+def _runs(runs: list[Result]) -> str:
+    seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None)
+    times = f"{len(runs)} × the same" if len(runs) > 1 else ""
+    said = ": ".join(part for part in (times, f"seed {seeds}" if seeds else "") if part)
+    return f" <small>{said}</small>" if said else ""
 
 
 def _marked(base: str | None, text: str) -> str:
@@ -52,7 +75,7 @@ def _marked(base: str | None, text: str) -> str:
 
 
 def summary(summaries: list[Summary]) -> str:
-    """Every setting in figures."""
+    """One row of figures for each setting."""
     heads = ("repeats", *_FIGURES, "weights in memory")
     body = "".join(
         f"<tr><th>{html.escape(s.setting.name)}{_precision(s.precision)}</th>" + _cells(heads, (

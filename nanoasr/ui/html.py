@@ -9,7 +9,7 @@ from ..introspection.info import Info
 from ..plots import stage_seconds
 from ..results.transcript import Segment, Timings, Token, Transcript
 
-_MOST_TOKENS = 4000  # more than this would make the page slow; the downloads have them all
+_MOST_TOKENS = 4000  # spans that a page stays quick with; segments beyond are plain text
 
 
 def message(text: str, kind: str = "info") -> str:
@@ -19,44 +19,82 @@ def message(text: str, kind: str = "info") -> str:
 
 
 def progress(text: str, share: float | None) -> str:
-    """A sentence with a bar; `share` None where nobody knows how far it is."""
+    """A sentence with a progress bar; `share` is None where the progress is not known."""
     value = "" if share is None else f' value="{min(max(share, 0.0), 1.0):.4f}"'
     return (
-        f'<div class="message info" role="status"><span>{escape(text)}</span><progress max="1"{value}></progress></div>'
+        f'<div class="message info" role="status"><span>{escape(text)}</span>'
+        f'<progress max="1"{value} aria-label="{escape(text)}"></progress></div>'
     )
 
 
-def tokens(transcript: Transcript) -> str:
-    """The tokens, the darker the less sure the model was; what else it weighed shows on hover, focus or tap."""
-    found = transcript.tokens
-    if not found:
-        return ""
-    spans = [(word.start, word.end) for word in transcript.words if word.start is not None and word.end is not None]
-    starts = [start for start, _ in spans]
-    pieces = "".join(
-        _token(token, spans[bisect_right(starts, token.start) - 1] if spans and token.start is not None else None, i)
-        for i, token in enumerate(found[:_MOST_TOKENS])
-    )
-    left_out = f"<p>… and {len(found) - _MOST_TOKENS} more, in the JSON file</p>" if len(found) > _MOST_TOKENS else ""
+def streaming_text(text: str) -> str:
+    """Text while it is being written; its end stays in sight."""
+    return f'<div class="text streaming" role="log" aria-label="Text" tabindex="0"><div>{escape(text)}</div></div>'
+
+
+def transcript(found: Transcript) -> str:
+    """The text: one paragraph a segment with its time, and tokens shaded by how unsure the model was of them.
+
+    Pointing at a token shows the alternatives; a click plays its word.
+    """
+    if not found.segments:
+        return streaming_text("")
+    times = any(token.start is not None for token in found.tokens)
+    left, rows = _MOST_TOKENS, []
+    for segment in found.segments:
+        shown = _segment_tokens(segment, left, is_first=not rows)
+        left = max(0, left - len(segment.tokens))
+        rows.append(_paragraph(segment, shown or escape(_clean(segment.text))))
     return (
-        '<div class="legend"><span>Every token the model wrote. Sure</span><i class="scale"></i>'
-        f"<span>unsure. Point at one to see what else it weighed{', click it to hear its word' if spans else ''}."
-        "</span></div>"
-        f'<div class="tokens">{pieces}</div>{left_out}'
+        '<div class="legend"><span>sure</span><i class="scale"></i>'
+        f"<span>unsure. Point at a token to see its alternatives{', click it to hear its word' if times else ''}."
+        f'</span></div><div class="text" tabindex="0" role="region" aria-label="Text">{"".join(rows)}</div>'
     )
 
 
-def _token(token: Token, word: tuple[float, float] | None, place: int) -> str:
+def _paragraph(segment: Segment, text: str) -> str:
+    marks = ""
+    if segment.repetition_stopped:
+        marks += '<em title="The model began to repeat itself and was stopped.">repetition stopped</em>'
+    if segment.truncated:
+        marks += '<em title="The limit of tokens was reached: text may be missing.">cut off</em>'
+    if segment.speaker:
+        marks += f"<b>{escape(_clean(segment.speaker))}</b>"
+    span = f"{clock(segment.start)}–{clock(segment.end)}"
+    return (
+        f'<div class="paragraph" data-text="{escape(_clean(segment.text))}">'
+        f'<button type="button" class="time" data-start="{segment.start:.3f}" data-end="{segment.end:.3f}" '
+        f'title="Play {span}" aria-label="Play {span}">▶ {clock(segment.start)}</button>'
+        f"<p>{text}{marks}</p></div>"
+    )
+
+
+def _segment_tokens(segment: Segment, most: int, is_first: bool) -> str:
+    """The tokens of a segment as spans; empty where there are none, or more than `most`."""
+    if len(segment.tokens) > most:
+        return ""
+    words = [(word.start, word.end) for word in segment.words if word.start is not None and word.end is not None]
+    starts = [start for start, _ in words]
+    pieces = []
+    for place, token in enumerate(segment.tokens):
+        at = bisect_right(starts, token.start) - 1 if words and token.start is not None else None
+        word = words[max(at, 0)] if at is not None else None
+        pieces.append(_token(token, word, first=is_first and place == 0))
+    return "".join(pieces).lstrip()
+
+
+def _token(token: Token, word: tuple[float, float] | None, first: bool) -> str:
     share = _probability(token.logprob)
     lines = [f"{visible(token.text)}   {share:.1%}   id {token.id}"]
     if token.start is not None and token.end is not None:
         lines.append(f"{token.start:.2f}–{token.end:.2f} s")
     if token.alternatives:
-        lines.append("weighed:")
+        lines.append("alternatives:")
         lines += [_alternative(other.text, other.logprob, other.id == token.id) for other in token.alternatives]
     tip = escape("\n".join(lines))
     play = f' data-start="{word[0]:.3f}" data-end="{word[1]:.3f}"' if word else ""
-    attributes = f'class="token" tabindex="{0 if place == 0 else -1}" style="--p:{share:.3f}" data-tip="{tip}"{play}'
+    # one stop of the Tab key for all tokens: arrow keys move between them (page.js)
+    attributes = f'class="token" tabindex="{0 if first else -1}" style="--p:{share:.3f}" data-tip="{tip}"{play}'
     return f"<span {attributes}>{escape(_shown(token.text))}</span>"
 
 
@@ -70,36 +108,8 @@ def _probability(logprob: float) -> float:
     return min(math.exp(logprob), 1.0) if math.isfinite(logprob) else 0.0
 
 
-def segments(transcript: Transcript) -> str:
-    """The segments, each a button that plays it."""
-    if not transcript.segments:
-        return ""
-    items = "".join(_segment(segment) for segment in transcript.segments)
-    return f'<div class="legend"><span>Click a segment to hear it.</span></div><ol class="segments">{items}</ol>'
-
-
-def _segment(segment: Segment) -> str:
-    marks = ""
-    if segment.repetition_stopped:
-        marks += '<em title="The model began to repeat itself and was stopped.">repetition stopped</em>'
-    if segment.truncated:
-        marks += '<em title="The limit of tokens was reached: there may be more speech than text.">cut off</em>'
-    return (
-        f'<li><button type="button" class="segment" data-start="{segment.start:.3f}" data-end="{segment.end:.3f}">'
-        f'<span class="time">▶ {clock(segment.start)}–{clock(segment.end)}</span>'
-        f"<span>{escape(_clean(segment.text))}</span>{marks}</button></li>"
-    )
-
-
-def player(path: str) -> str:
-    """The audio element that segments are played with; the path must be in Gradio's own folder."""
-    from urllib.parse import quote
-
-    return f'<audio controls preload="metadata" src="gradio_api/file={escape(quote(path))}"></audio>'
-
-
 def figures(timings: Timings) -> str:
-    """What it cost, as a row of figures."""
+    """Times, tokens and memory of a run."""
     shown = [
         (f"{timings.audio_seconds:.1f} s", "of audio"),
         (f"{timings.total:.2f} s", "of work"),
@@ -108,7 +118,7 @@ def figures(timings: Timings) -> str:
         (f"{timings.tokens_per_second:.0f}", "tokens/s"),
     ]
     if timings.peak_memory is not None:
-        shown.append((f"{timings.peak_memory / 2**20:,.0f} MiB", "peak memory"))
+        shown.append((f"{timings.peak_memory / 2**20:,.0f} MiB", "peak memory of the process"))
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)
     stages = "".join(
         f'<span><i style="background:{colour}"></i>{escape(name)} {seconds:.3f} s</span>'

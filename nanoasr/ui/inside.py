@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from .. import plots
+from ..audio.sound import describe_sound
 from ..decode.sampling import Sampling
 from ..errors import AudioEmptyError, AudioError, NanoASRError, OptionError
 from ..families.base import Inspection
@@ -16,39 +17,42 @@ from ..introspection.attention import TextAttention
 from ..recognizer import Recognizer
 from ..results.transcript import Token
 from . import html
+from .jobs import Jobs
 from .models import SharedModel
 from .problems import api_error, status_message
 from .recordings import excerpt, offer_examples
 from .repeating import repeating
 
-_SECONDS = 15  # as long as a segment is
-_TEXT = Sampling(max_tokens=200)  # nobody says more in that time
+_SECONDS = 15  # the length of a segment
+_TEXT = Sampling(max_tokens=200)  # more than anybody says in that time
 _ALL_HEADS = -1
+_INVITATION = "Choose a recording, then press Look inside."
 _WHAT = {
-    "samples": "the sound: 16,000 numbers a second",
-    "filterbank": "how loud 80 mel bands are, in the log, every 10 ms",
-    "features": "seven filterbank frames stacked, every 60 ms: a low frame rate",
-    "encoded": "the encoder's view of each frame, with its surroundings taken in",
-    "adapted": "the same, in the space that the language model reads",
-    "audio_tokens": "those of the adapted frames that the language model is given",
-    "ctc_logprobs": "how likely each text unit is at each frame, by the CTC branch",
+    "samples": "the waveform: 16,000 samples per second",
+    "filterbank": "log energy of 80 mel bands, every 10 ms",
+    "features": "seven filterbank frames stacked, every 60 ms (low frame rate)",
+    "encoded": "hidden states of the encoder: each frame with its context",
+    "adapted": "the same, projected into the embedding space of the language model",
+    "audio_tokens": "the adapted frames that the language model is given",
+    "ctc_logprobs": "log probabilities of the text units at each frame, from the CTC branch",
     "prefix_ids": "ids of the prompt before the audio",
     "suffix_ids": "ids of the prompt after it",
-    "first_logits": "a score for every token to be the first of the text",
+    "first_logits": "logits of the first token of the text",
 }
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What a visitor looked at last, kept so that another layer or head is there at once."""
+class _Inspected:
+    """What a visitor inspected last, kept so that another layer or head can be drawn at once."""
 
-    recognizer: "weakref.ref[Recognizer]"  # weak: a model that was replaced must not stay in memory
+    recognizer: "weakref.ref[Recognizer]"  # weak: a replaced model must not stay in memory
     x: Inspection
     tokens: tuple[Token, ...]
 
 
 def build(model: SharedModel, max_seconds: float) -> gr.Audio:
-    """Lay the tab out and wire it. -> its recording."""
+    """Build the tab. Return its recording."""
+    jobs = Jobs()
     gr.Markdown(f"Follow up to {_SECONDS} seconds of a recording through the network.")
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -57,95 +61,113 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
                 buttons=[],
             )  # fmt: skip
             offer_examples(audio)
-            start = gr.Number(0, minimum=0, label="From second", info="Where in the recording to begin.")
+            start = gr.Number(
+                0, label="Start, s", info="Second of the recording at which to begin.", elem_id="inside-start"
+            )
             run = gr.Button("Look inside", variant="primary", elem_id="look-inside")
-            status = gr.HTML(html.message("Choose a recording, then press Look inside."), elem_id="inside-status")
+            status = gr.HTML(html.message(_INVITATION), elem_id="inside-status")
         with gr.Column(scale=3, min_width=300):
             shapes = gr.HTML(elem_id="shapes")
-    with gr.Column(visible="hidden", elem_id="stages") as stages:
-        _note("**Prompt.** What the language model reads, id by id; the audio stands in the middle.")
+    with gr.Column(visible=False, elem_id="stages") as stages:
+        _note("**Prompt.** The input of the language model, token by token; the audio is in the middle.")
         prompt = gr.HTML(elem_id="prompt")
-        filterbank = _stage("**Filterbank.** The sound as the network hears it: energy in 80 mel bands against time.")
+        filterbank = _stage("**Filterbank.** The input of the network: energy in 80 mel bands over time.")
+        with gr.Column(visible=False) as acoustics_part:
+            acoustics = _stage("**Sound.** Pitch (pYIN), level and spectral centroid; vertical lines are onsets.")
         with gr.Row():
             with gr.Column(min_width=300):
                 features = _stage(
-                    "**LFR features.** Seven of those frames stacked every 60 ms: six times fewer frames."
+                    "**LFR features.** Seven of those frames stacked, every 60 ms: six times fewer frames."
                 )
             with gr.Column(min_width=300):
-                encoded = _stage("**Encoder output.** Each row is a dimension, red above and blue below its own mean.")
+                encoded = _stage("**Encoder output.** Each row is a dimension: red is above its mean, blue below.")
         with gr.Row():
             with gr.Column(min_width=300):
                 frames = _Attention(
                     "encoder",
-                    "**Attention in the encoder.** Each row is a frame, and bright are the frames that it draws on.",
+                    "**Attention in the encoder.** Each row is a frame, bright the frames that it attends to.",
                 )
             with gr.Column(min_width=300):
-                similar = _stage("**Similarity.** How alike the encoder's frames are; squares are sounds that last.")
+                similar = _stage("**Similarity** of the encoder's frames (cosine). Squares are sounds that last.")
         with gr.Row():
             with gr.Column(min_width=300):
                 adapted = _stage(
-                    "**Adaptor output.** What is passed to the language model; with a low rate of audio tokens only "
-                    "the frames left of the green line are."
+                    "**Adaptor output.** The embeddings for the language model; with a low rate of audio tokens, only "
+                    "the frames left of the green line are used."
                 )
             with gr.Column(min_width=300):
-                first = _stage("**First token.** What the model would write first, before it has written anything.")
+                first = _stage("**First token.** Probabilities of the first token of the text.")
         with gr.Row():
             with gr.Column(min_width=300):
                 text = _Attention(
                     "text",
-                    "**Attention from the text to the audio.** Each row is a token of the text, and bright are the "
-                    "audio tokens that the model looks at while it chooses it; white lines: when the CTC branch "
-                    "heard it.",
+                    "**Attention from the text to the audio.** Each row is a token of the text; bright columns are the "
+                    "audio tokens that the model attends to as it chooses the token. White lines: its time according "
+                    "to the CTC branch.",
                 )
                 shares = gr.HTML(elem_id="attention-shares")
-            with gr.Column(min_width=300, visible="hidden") as ctc_part:
-                ctc = _stage("**CTC posteriors.** Which text units the CTC branch hears when; mostly it hears blank.")
+            with gr.Column(min_width=300, visible=False) as ctc_part:
+                ctc = _stage("**CTC posteriors.** Probabilities of text units over time; most frames are blank.")
     seen = gr.State(time_to_live=3600)
 
     @repeating
-    def work(path: str | None, start: float | None) -> Iterator[dict]:
+    def work(request: gr.Request, path: str | None, start: float | None) -> Iterator[dict]:
+        job = jobs.start(request.session_hash, path)
         try:
-            yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None)}
-            recognizer, samples = model.get(), _samples(path, start, max_seconds)
-            found = recognizer.inspect(samples)
-            posteriors = plots.ctc_map(found, _unit_name(recognizer))
-            yield {
-                status: html.progress("Reading the text and where the model looks…", None),
-                shapes: _shapes(found), stages: gr.Column(visible=True), prompt: _prompt(found, recognizer),
-                filterbank: plots.filterbank_map(found), features: plots.features_map(found),
-                encoded: plots.encoded_map(found), adapted: plots.adapted_map(found),
-                similar: plots.similarity_map(found), first: plots.first_token_bar(found, _token_name(recognizer)),
-                ctc: posteriors, ctc_part: gr.Column(visible="hidden" if posteriors is None else True),
-            }  # fmt: skip
-            written = recognizer.transcribe(samples, sampling=_TEXT).tokens
-            config = recognizer.checkpoint.model.config
-            kept = _Seen(weakref.ref(recognizer), replace(found, ctc_logprobs=None), written)
-            yield {
-                status: html.message(f"{len(samples) / recognizer.sample_rate:.1f} s, stage by stage.", "done"),
-                seen: kept,
-                **frames.knobs(recognizer.encoder_layers, config.encoder.attention_heads),
-                **text.knobs(recognizer.text_layers, config.llm.num_attention_heads),
-                **draw_frames(kept, -1, _ALL_HEADS), **draw_text(kept, -1, _ALL_HEADS),
-            }  # fmt: skip
+            for update in steps(path, start):
+                if job.abandoned:  # another recording was chosen: these results must not appear beside it
+                    return
+                yield update
         except Exception as error:
-            yield {status: status_message(error, "an inspection failed")}
+            if not job.abandoned:
+                yield {status: status_message(error, "an inspection failed")}
 
-    def draw_frames(kept: _Seen, layer: float, head: int) -> dict:
+    def steps(path: str | None, start: float | None) -> Iterator[dict]:
+        yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None)}
+        recognizer, samples = model.get(), _samples(path, start, max_seconds)
+        found = recognizer.inspect(samples)
+        posteriors = plots.ctc_map(found, _unit_name(recognizer))
+        yield {
+            status: html.progress("Transcribing and reading attention weights…", None),
+            shapes: _shapes(found), stages: gr.Column(visible=True), prompt: _prompt(found, recognizer),
+            filterbank: plots.filterbank_map(found), features: plots.features_map(found),
+            encoded: plots.encoded_map(found), adapted: plots.adapted_map(found),
+            similar: plots.similarity_map(found), first: plots.first_token_bar(found, _token_name(recognizer)),
+            ctc: posteriors, ctc_part: gr.Column(visible=posteriors is not None),
+        }  # fmt: skip
+        written = recognizer.transcribe(samples, sampling=_TEXT).tokens
+        config = recognizer.checkpoint.model.config
+        kept = _Inspected(weakref.ref(recognizer), replace(found, ctc_logprobs=None), written)
+        seconds = len(samples) / recognizer.sample_rate
+        yield {
+            status: html.progress("Analysing the sound…", None),
+            seen: kept,
+            **frames.knobs(recognizer.encoder_layers, config.encoder.attention_heads),
+            **text.knobs(recognizer.text_layers, config.llm.num_attention_heads),
+            **draw_frames(kept, -1, _ALL_HEADS), **draw_text(kept, -1, _ALL_HEADS),
+        }  # fmt: skip
+        yield {
+            acoustics: plots.acoustics_chart(describe_sound(samples), seconds),
+            acoustics_part: gr.Column(visible=True),
+            status: html.message(f"{seconds:.1f} s, stage by stage.", "done"),
+        }
+
+    def draw_frames(kept: _Inspected, layer: float, head: int) -> dict:
         weights = _same_model(kept).attention(kept.x, round(layer))
         return {frames.plot: plots.attention_map(kept.x, weights, _head(head))}
 
-    def draw_text(kept: _Seen, layer: float, head: int) -> dict:
+    def draw_text(kept: _Inspected, layer: float, head: int) -> dict:
         found = _same_model(kept).text_attention(kept.x, round(layer), kept.tokens)
         return {text.plot: plots.text_attention_map(kept.x, found, _head(head)), shares: _shares(kept.x, found)}
 
-    def _same_model(kept: _Seen | None) -> Recognizer:
+    def _same_model(kept: _Inspected | None) -> Recognizer:
         recognizer = kept.recognizer() if kept else None
         if recognizer is None or recognizer is not model.recognizer:
-            raise NanoASRError("The model is another one by now: press Look inside once more.")
+            raise NanoASRError("Another model was loaded: press Look inside again.")
         return recognizer
 
-    def redraw(draw: Callable[[_Seen, float, int], dict]) -> Callable[[_Seen, float, int], dict]:
-        def handler(kept: _Seen, layer: float, head: int) -> dict:
+    def redraw(draw: Callable[[_Inspected, float, int], dict]) -> Callable[[_Inspected, float, int], dict]:
+        def handler(kept: _Inspected, layer: float, head: int) -> dict:
             try:
                 return draw(kept, layer, head)
             except Exception as error:
@@ -153,12 +175,20 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
 
         return handler
 
+    def choose(request: gr.Request, path: str | None) -> dict:
+        if not jobs.choose(request.session_hash, path):
+            return {status: gr.skip()}
+        return {status: html.message(_INVITATION), stages: gr.Column(visible=False), shapes: ""}
+
     outputs = [
-        status, shapes, stages, prompt, filterbank, features, encoded, adapted, similar, first, ctc, ctc_part,
-        seen, shares, *frames.parts, *text.parts,
+        status, shapes, stages, prompt, filterbank, acoustics, acoustics_part, features, encoded, adapted, similar,
+        first, ctc, ctc_part, seen, shares, *frames.parts, *text.parts,
     ]  # fmt: skip
     run.click(
-        work, [audio, start], outputs, show_progress="minimal", show_progress_on=status, concurrency_limit=2,
+        work, [audio, start], outputs, show_progress="hidden", concurrency_limit=2, api_visibility="private",
+    )  # fmt: skip
+    audio.change(
+        choose, audio, [status, stages, shapes], show_progress="hidden", concurrency_limit=None,
         api_visibility="private",
     )  # fmt: skip
     for attention, draw, drawn in ((frames, draw_frames, [frames.plot]), (text, draw_text, [text.plot, shares])):
@@ -175,9 +205,9 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number, max_seconds:
     """`/inspect` for programs."""
 
     def inspect(audio, start=0, layer=-1, head=-1, text_layer=-1, text_head=-1) -> dict:
-        """Look inside: shapes, prompt, tokens, and where a layer of the encoder and of the language model look.
+        """Inspect a recording: shapes, prompt, tokens, and attention weights of the encoder and the language model.
 
-        The last layers, and the mean of their heads, if nothing else is asked for.
+        By default, attention is that of the last layers, averaged over heads.
         """
         try:
             recognizer, samples = model.get(), _samples(audio, start, max_seconds)
@@ -207,13 +237,13 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number, max_seconds:
 
 def _samples(path: str | None, start: float | None, max_seconds: float) -> np.ndarray:
     if not path:
-        raise AudioError("There is no recording yet: upload one, record one, or click an example.")
+        raise AudioError("There is no recording yet: upload one, record one, or choose an example.")
     start = float(start or 0)
     if not 0 <= start <= max_seconds:
-        raise OptionError(f"From second {start:g}: must be from 0 to {max_seconds:g}.")
+        raise OptionError(f"start={start:g}: must be from 0 to {max_seconds:g} seconds.")
     samples = excerpt(path, start, _SECONDS, max_seconds)
     if not len(samples):
-        raise AudioEmptyError(f"The recording is over before second {start:g}: begin earlier.")
+        raise AudioEmptyError(f"The recording ends before second {start:g}: start earlier.")
     return samples
 
 
@@ -222,7 +252,7 @@ def _rows(weights: mx.array, head: int) -> list[list[float]]:
 
 
 class _Attention:
-    """A map of attention with its two knobs."""
+    """An attention map with its two inputs."""
 
     def __init__(self, name: str, note: str):
         _note(note)
@@ -232,13 +262,13 @@ class _Attention:
                 buttons=[],
             )  # fmt: skip
             self.head = gr.Dropdown([("all, averaged", _ALL_HEADS)], value=_ALL_HEADS, label="Head", min_width=140,
-                info="Each looks for something else.", elem_id=f"{name}-head",
+                info="Heads attend to different things.", elem_id=f"{name}-head",
             )  # fmt: skip
         self.plot = gr.Plot(show_label=False, elem_classes="stage", elem_id=f"{name}-attention")
         self.parts = (self.layer, self.head, self.plot)
 
     def knobs(self, layers: int, heads: int) -> dict:
-        """The knobs for a model of so many layers and heads, at its last layer and all heads."""
+        """Set the inputs up for a model: its last layer, and all heads."""
         choices = [("all, averaged", _ALL_HEADS), *((str(head), head) for head in range(heads))]
         layer = gr.Slider(maximum=layers - 1, value=layers - 1, interactive=layers > 1)
         return {self.layer: layer, self.head: gr.Dropdown(choices, value=_ALL_HEADS)}
@@ -250,10 +280,10 @@ def _head(head: int) -> int | None:
 
 def _shares(x: Inspection, found: TextAttention) -> str:
     if not found.tokens:
-        return html.message("Nothing was written for this recording, so there is nothing to look from.", "warning")
+        return html.message("The model wrote no text for this recording, so there is no attention from it.", "warning")
     shares = plots.attention_shares(x, found)
     listed = ", ".join(f"{share:.0%} to {part}" for part, share in shares.items())
-    return f'<div class="legend"><span>Where this layer looks, on average: {html.escape(listed)}.</span></div>'
+    return f'<div class="legend"><span>Attention of this layer, on average: {html.escape(listed)}.</span></div>'
 
 
 def _note(text: str) -> gr.Markdown:

@@ -1,9 +1,10 @@
-"""A transcription as a web handler wants it: an iterator of how far it is, that can be stopped from outside."""
+"""Jobs of visitors: transcriptions as iterators of their progress, turns between them, and stopping them."""
 
 import os
 import queue
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +13,17 @@ from ..recognizer import Recognizer
 from ..results.transcript import Segment, Transcript, join_texts
 
 _EVERY = 0.1  # seconds between two updates of the page
-_IN_LINE = 0.5  # seconds between two for those who only wait: if twenty are told often, that is what takes the time
+_IN_LINE = 0.5  # seconds between two for those who only wait: updates for twenty visitors take time, too
 _LONG_SECONDS = 60
+_MOST_VISITORS = 1000
 _BYTES_PER_SECOND = 16_000  # of a file that does not say how long it is
 
 
 @dataclass(frozen=True)
 class Update:
-    """How far a transcription is; `transcript` comes with the last one, and whether it was stopped.
+    """Progress of a transcription; the last update has the `transcript`, and whether it was stopped.
 
-    `before`: how many other recordings must be done first.
+    `before` is the number of recordings ahead in the queue.
     """
 
     text: str
@@ -32,7 +34,7 @@ class Update:
 
 
 class Turns:
-    """Two lines of recordings, a few of each being transcribed: a short one never waits for the long ones."""
+    """Two queues, for short and long recordings, each with a limited number at work: short ones never wait for long."""
 
     def __init__(self, at_once: int):
         self._at_once = at_once
@@ -41,8 +43,8 @@ class Turns:
 
     @contextmanager
     def place(self, is_long: bool) -> Iterator[Callable[[float], int]]:
-        """Stand in line until the block is left. What it gives waits for one's turn, for so many seconds at most, and
-        tells how many must be done first."""
+        """Hold a place in a queue. The function it gives waits up to some seconds for one's turn, and returns how many
+        are still ahead."""
         ticket, line = object(), self._lines[is_long]
         with self._changed:
             line.append(ticket)
@@ -66,19 +68,21 @@ class Turns:
 def transcribe_in_turn(
     turns: Turns, recognizer: Recognizer, path: str, seconds: float | None, stop: threading.Event, **options: object
 ) -> Iterator[Update]:
-    """`transcribe_live`, once it is this recording's turn. `seconds`: how long it says it is."""
+    """Wait for a turn, then transcribe; `seconds` is the recording's length where its header states it."""
     if seconds is None:
         seconds = os.path.getsize(path) / _BYTES_PER_SECOND
     with turns.place(seconds > _LONG_SECONDS) as wait:
         while (before := wait(_IN_LINE)) and not stop.is_set():
             yield Update("", 0.0, before=before)
-        yield from transcribe_live(recognizer, path, stop, **options)
+        yield from transcribe_with_progress(recognizer, path, stop, **options)
 
 
-def transcribe_live(recognizer: Recognizer, source: str, stop: threading.Event, **options: object) -> Iterator[Update]:
-    """Transcribe on a thread of its own and tell how it goes, about ten times a second.
+def transcribe_with_progress(
+    recognizer: Recognizer, source: str, stop: threading.Event, **options: object
+) -> Iterator[Update]:
+    """Transcribe on a thread of its own, with about ten updates a second.
 
-    Setting `stop` ends it with what there is so far; so does closing the iterator. Errors come out of the iterator.
+    Setting `stop` or closing the iterator ends it with the text so far. Errors are raised by the iterator.
     """
     news: queue.Queue[Callable[[], None]] = queue.Queue()
     segments: list[Segment] = []
@@ -136,33 +140,55 @@ def _take_all(news: "queue.Queue[Callable[[], None]]") -> None:
         pass
 
 
-class Stops:
-    """The running job of each visitor, so that a button can stop it."""
+@dataclass(eq=False)
+class Job:
+    """Work for one visitor on one recording; `abandoned` once its results are no longer wanted."""
+
+    recording: object
+    stop: threading.Event
+    abandoned: bool = False
+
+
+class Jobs:
+    """The last job of each visitor, which owns the results on the visitor's page."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: dict[str, threading.Event] = {}
+        self._last: OrderedDict[str, Job] = OrderedDict()
 
-    def start(self, visitor: str | None) -> threading.Event:
-        """A new job; one that the visitor still has running is stopped."""
-        event = threading.Event()
+    def start(self, visitor: str | None, recording: object = None) -> Job:
+        """Start a job; the visitor's last one is abandoned."""
+        job = Job(recording, threading.Event())
         if visitor:
             with self._lock:
-                before = self._running.get(visitor)
-                self._running[visitor] = event
-            if before:
-                before.set()
-        return event
+                self._abandon(visitor)
+                self._last[visitor] = job
+                while len(self._last) > _MOST_VISITORS:
+                    self._last.popitem(last=False)
+        return job
+
+    def choose(self, visitor: str | None, recording: object) -> bool:
+        """Note that a visitor chose a recording. True if the results on the page belong to another one."""
+        with self._lock:
+            job = self._last.get(visitor or "")
+            if job is None or job.recording == recording:
+                return False
+            self._abandon(visitor or "")
+            return True
+
+    def has_any(self, visitor: str | None) -> bool:
+        """Whether a visitor has started anything."""
+        with self._lock:
+            return (visitor or "") in self._last
 
     def stop(self, visitor: str | None) -> None:
-        """Stop the visitor's job, if there is one."""
+        """Stop the visitor's job, if there is one; its results so far are kept."""
         with self._lock:
-            event = self._running.get(visitor or "")
-        if event:
-            event.set()
+            job = self._last.get(visitor or "")
+        if job:
+            job.stop.set()
 
-    def end(self, visitor: str | None, event: threading.Event) -> None:
-        """The job is over."""
-        with self._lock:
-            if visitor and self._running.get(visitor) is event:
-                del self._running[visitor]
+    def _abandon(self, visitor: str) -> None:
+        if job := self._last.pop(visitor, None):
+            job.abandoned = True
+            job.stop.set()

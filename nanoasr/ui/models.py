@@ -1,7 +1,6 @@
 """The one model that all visitors share."""
 
 import enum
-import os
 import re
 import threading
 from collections.abc import Callable
@@ -29,13 +28,13 @@ class Access(enum.Enum):
             raise OptionError("Others can reach this page, so no other checkpoint is loaded here.")
         if self is Access.ANY or name in ("bundled", *PRESETS):
             return name
-        if _HUB_ID.fullmatch(name) and not os.path.lexists(name):
-            return name
+        if _HUB_ID.fullmatch(name):
+            return name if ":" in name else f"hf:{name}"  # never a folder of that name
         raise OptionError("Visitors of this page may load only presets and repositories of the hub: owner/name.")
 
 
 class SharedModel:
-    """Holds the loaded recognizer; another takes its place only once it is whole, so a failed load changes nothing."""
+    """The loaded recognizer. Another replaces it only once it is complete, so a failed load changes nothing."""
 
     def __init__(self) -> None:
         self._recognizer: Recognizer | None = None
@@ -44,15 +43,16 @@ class SharedModel:
         self._idle = threading.Event()
         self._idle.set()
         self.share = 0.0  # of the weights that are read, while one is loading
+        self.version = 0  # counts the loads, so that pages notice another model
 
     @property
     def loading(self) -> bool:
-        """Whether a model is being loaded right now."""
+        """Whether a model is being loaded."""
         return not self._idle.is_set()
 
     @property
     def recognizer(self) -> Recognizer | None:
-        """The recognizer to use, if there is one already."""
+        """The recognizer, once there is one."""
         return self._recognizer
 
     @property
@@ -61,11 +61,11 @@ class SharedModel:
         return None if self._recognizer else self._problem
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until nothing is being loaded; whether that is so."""
+        """Wait until no model is being loaded; False after `seconds`."""
         return self._idle.wait(seconds)
 
     def get(self) -> Recognizer:
-        """The recognizer; waits for the first one if it is still being loaded."""
+        """Return the recognizer; wait for the first one to load."""
         if self._recognizer is None:
             self.wait()
         if self._recognizer is None:
@@ -73,14 +73,15 @@ class SharedModel:
         return self._recognizer
 
     def load(self, source: str | None, quantize: str | None = None, audio_tokens: str | None = None) -> Recognizer:
-        """Load another model and use it from now on."""
+        """Load another model, for all visitors."""
         if not self._loading.acquire(blocking=False):
-            raise CheckpointError("Another model is being loaded right now; wait until it is there.")
+            raise CheckpointError("Another model is being loaded right now; wait until it has loaded.")
         try:
             self.share = 0.0
             self._idle.clear()
-            loaded = nanoasr.load(source, quantize=quantize, audio_tokens=audio_tokens, on_progress=self._tell)
+            loaded = nanoasr.load(source, quantize=quantize, audio_tokens=audio_tokens, on_progress=self._set_share)
             self._recognizer = loaded
+            self.version += 1
             return loaded
         except NanoASRError as error:
             self._problem = str(error)
@@ -93,7 +94,7 @@ class SharedModel:
             self._loading.release()
 
     def load_in_background(self, source: str | None, quantize: str | None, on_error: Callable[[str], None]) -> None:
-        """Start loading and return; the page can be opened meanwhile."""
+        """Start to load a model and return; the page can be opened meanwhile."""
 
         def work() -> None:
             try:
@@ -104,5 +105,5 @@ class SharedModel:
         self._idle.clear()
         threading.Thread(target=work, name="nanoasr-load", daemon=True).start()
 
-    def _tell(self, share: float) -> None:
+    def _set_share(self, share: float) -> None:
         self.share = share

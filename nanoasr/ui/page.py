@@ -11,7 +11,9 @@ from .models import Access, SharedModel
 sys.modules.setdefault("bokeh", None)  # not used, and Gradio would search for it several times in every visit
 
 
-def build_page(shared: SharedModel, *, max_minutes: float, access: Access) -> gr.Blocks:
+def build_page(
+    shared: SharedModel, example: transcribe.FirstExample, *, max_minutes: float, access: Access
+) -> gr.Blocks:
     """Build the app, ready to launch."""
     seconds = max_minutes * 60
     with gr.Blocks(title=style.TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -21,7 +23,7 @@ def build_page(shared: SharedModel, *, max_minutes: float, access: Access) -> gr
             with gr.Column(min_width=300):
                 line = gr.HTML(elem_id="model-line")
         with gr.Tab("Transcribe", id="transcribe"):
-            recording, language = transcribe.build(shared, seconds)
+            recording, language = transcribe.build(page, shared, example, seconds)
         with gr.Tab("Live", id="live") as live_tab:
             live.build(shared, live_tab, seconds)
             live_api.build(shared, seconds)

@@ -1,4 +1,4 @@
-"""Recordings that the app works with: those that ship as examples, and what a visitor gave."""
+"""Recordings: the examples that ship, and the files of visitors."""
 
 from pathlib import Path
 
@@ -14,13 +14,28 @@ from ..resources import assets_folder
 
 _FOLDER = assets_folder() / "speech"
 SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"}
+_TITLES = {  # in the order in which they are offered: what the bundled checkpoint reads best comes first
+    "kokoro-number": "A phone number",
+    "kokoro-command": "A command",
+    "LJ002-0020": "A date",
+    "jfk": "A president's speech",
+    "librivox-0890": "A novel, one sentence",
+    "librivox-0870": "A novel, a long sentence",
+}
 
 
 def shipped() -> list[Path]:
-    """The example recordings; none where nothing says under which licences they may be passed on."""
+    """The example recordings, best first; none where no file states under which licences they may be passed on."""
     if not (_FOLDER / "README.md").is_file():
         return []
-    return sorted(path for path in _FOLDER.iterdir() if path.suffix.lower() in SUFFIXES)
+    names = list(_TITLES)
+    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(paths, key=lambda path: names.index(path.stem) if path.stem in names else len(names))
+
+
+def title(path: Path) -> str:
+    """What an example contains, in a few words."""
+    return _TITLES.get(path.stem, path.stem.replace("_", " "))
 
 
 def offer_examples(audio: gr.Audio) -> Examples | None:
@@ -32,9 +47,9 @@ def offer_examples(audio: gr.Audio) -> Examples | None:
     return gr.Examples(
         [[str(path)] for path in paths],
         inputs=[audio],
-        example_labels=[path.stem.replace("_", " ") for path in paths],
+        example_labels=[title(path) for path in paths],
         cache_examples=False,
-        label="Or try one of these recordings",
+        label="Examples",
         api_visibility="private",
     )
 

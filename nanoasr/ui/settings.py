@@ -1,4 +1,4 @@
-"""What a visitor wants compared: rows of a table, or a program's objects, as settings."""
+"""Settings to compare, from rows of the table or objects of the API."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ MOST_TEXT = 100_000  # characters of a reference
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is to be compared; `references` is None where none are known."""
+class Comparison:
+    """Recordings and settings to compare; `references` is None where none are known."""
 
     recordings: list[str]
     references: list[str | None] | None
@@ -39,23 +39,23 @@ class Wish:
 
     @property
     def runs(self) -> int:
-        """How many transcriptions it takes."""
+        """The number of transcriptions."""
         return len(self.recordings) * sum(1 if s.sampling.greedy else self.repeats for s in self.settings)
 
 
 def preset(changes: list[tuple[str, dict]]) -> list[list]:
-    """The rows of the table for one of the presets."""
+    """The rows of the table for a preset."""
     return [[(_AS_LOADED | {"name": name} | change)[column] for column in COLUMNS] for name, change in changes]
 
 
-def read_wish(
+def read_comparison(
     paths: list[str] | None, references: str | None, settings: list[Setting], repeats: float, max_seconds: float
-) -> Wish:
-    """`paths`: recordings, and texts of the same names, which count where nothing is written in `references`."""
+) -> Comparison:
+    """Check the inputs. `paths` may hold texts of the recordings' names, used if `references` is empty."""
     texts = {Path(path).stem: path for path in paths or [] if Path(path).suffix.lower() == ".txt"}
     paths = [path for path in paths or [] if Path(path).suffix.lower() != ".txt"]
     if not paths:
-        raise AudioError("There is no recording yet: upload some, or click an example.")
+        raise AudioError("There is no recording yet: upload some, or choose an example.")
     if len(paths) > _MOST_RECORDINGS:
         raise OptionError(f"{len(paths)} recordings: compare {_MOST_RECORDINGS} at most at a time.")
     for path in paths:
@@ -66,24 +66,22 @@ def read_wish(
     if len(paths) == 1:
         lines = [" ".join(lines)]
     if lines and len(lines) != len(paths):
-        raise OptionError(
-            f"{len(paths)} recordings but {len(lines)} lines of what is said: write one line for each, in their order."
-        )
-    return Wish(paths, [line.strip() or None for line in lines] or None, settings, round(repeats))
+        raise OptionError(f"{len(paths)} recordings but {len(lines)} lines of reference text: write one line for each.")
+    return Comparison(paths, [line.strip() or None for line in lines] or None, settings, round(repeats))
 
 
 def settings_of_objects(rows: object, access: Access) -> list[Setting]:
-    """What a program's objects mean; what they leave out is as loaded."""
+    """Parse objects of the API; missing fields are as loaded."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise OptionError('settings: give a list of objects, such as [{"name": "warm", "temperature": 0.8}]')
     unknown = sorted({str(name) for row in rows for name in row} - set(COLUMNS))
     if unknown:
-        raise OptionError(f"settings: {unknown[0]!r:.80} is not one; there are {', '.join(COLUMNS)}")
+        raise OptionError(f"settings: {unknown[0]!r:.80} is unknown; there are {', '.join(COLUMNS)}")
     return settings_of_rows([[(_AS_LOADED | row)[name] for name in COLUMNS] for row in rows], access)
 
 
 def settings_of_rows(table: list[list], access: Access) -> list[Setting]:
-    """What the rows of the table mean; empty cells are as loaded, rows without anything are passed over."""
+    """Parse rows of the table; empty cells are as loaded, empty rows are skipped."""
     rows = [row for row in table if any(cell not in ("", None, False) for cell in row)]
     if not rows:
         raise OptionError("There is no setting in the table: press one of the buttons above it.")
@@ -96,7 +94,7 @@ def settings_of_rows(table: list[list], access: Access) -> list[Setting]:
 
 
 def _read_text(path: str | None) -> str:
-    """A reference that was uploaded, as one line."""
+    """An uploaded reference text as one line."""
     if path is None:
         return ""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
@@ -124,5 +122,5 @@ def _setting(number: int, row: Sequence, access: Access) -> Setting:
         raise OptionError(f"Row {number} of the settings: {error}") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise OptionError(
-            f"Row {number} of the settings: a number is missing or is none ({str(error)[:80]})."
+            f"Row {number} of the settings: a number is missing or invalid ({str(error)[:80]})."
         ) from error

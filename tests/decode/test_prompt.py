@@ -108,7 +108,7 @@ def test_an_unknown_language_is_an_error_that_lists_the_known_ones(wish):
         find_language(wish, NANO_LANGUAGES)
     assert str(error.value) == (
         f"language {wish!r} is not one this checkpoint knows: "
-        "zh (Chinese), en (English), ja (Japanese); None leaves it to the model"
+        "zh (Chinese), en (English), ja (Japanese); leave it out to detect it"
     )
 
 

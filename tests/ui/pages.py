@@ -6,24 +6,34 @@ from running import SPEECH
 
 CLIP = SPEECH / "LJ002-0020.wav"
 DRAWN = {"temperature": 1.0, "seed": 1, "max_tokens": 40}  # the test checkpoint's weights are noise: it babbles
+FORGET = "document.querySelector('#status .message').outerHTML = ''"  # so that an old end is not taken for a new one
 DONE = "#status .message.done, #status .message.warning"
 
 
 def transcribe(page, path: Path, wanted: str = DONE) -> str:
-    """Choose a recording, press the button, wait. -> what the page says at the end."""
-    choose(page, "#recording", path)
-    return transcribe_again(page, wanted)
+    """Upload a recording, which is transcribed at once, and wait. -> what the page says at the end."""
+    page.evaluate(FORGET)
+    upload(page, path)
+    page.wait_for_selector(wanted)
+    return page.inner_text("#status")
 
 
 def transcribe_again(page, wanted: str = DONE) -> str:
     """Press the button, wait. -> what the page says at the end."""
-    page.evaluate("document.querySelector('#status .message').outerHTML = ''")  # so that an old end is not taken for it
+    page.evaluate(FORGET)
     page.click("#transcribe")
     page.wait_for_selector(wanted)
     return page.inner_text("#status")
 
 
+def upload(page, path: Path) -> None:
+    page.set_input_files("[data-testid='Upload a recording-upload-button']", str(path))
+
+
 def choose(page, where: str, path: Path) -> None:
+    """Choose a recording in the player `where`, which may hold another one."""
+    if page.locator(f"{where} audio").count():
+        page.locator(where).get_by_label("Clear").click()
     page.set_input_files(f"{where} input[type=file]", str(path))
     page.wait_for_selector(f"{where} audio", state="attached")
 
@@ -38,15 +48,22 @@ def go_to(page, name: str) -> None:
 
 
 def text_of(page) -> str:
-    page.wait_for_function("document.querySelector('#text textarea').value.length > 0")
-    return page.input_value("#text textarea")
+    """All text on the page."""
+    page.wait_for_selector("#text .paragraph")
+    return " ".join(page.eval_on_selector_all("#text .paragraph", "found => found.map(e => e.dataset.text)"))
+
+
+def streamed(page, length: int) -> None:
+    """Wait until that many characters have streamed in."""
+    page.wait_for_function(f"document.querySelector('#text .streaming')?.innerText.length > {length}")
 
 
 def draw_at_random(page, most_tokens: int = 40, seed: int = 1) -> None:
     """Open the fold and set a temperature, a seed and a limit."""
+    page.locator("#settings-drawer > button").click()
     page.get_by_text("Sampling: how the next token is chosen").click()
     enter(page, page.get_by_label("number input for Temperature"), "1")
-    enter(page, page.get_by_label("number input for Most tokens"), str(most_tokens))
+    enter(page, page.get_by_label("number input for Maximum tokens"), str(most_tokens))
     enter(page, page.get_by_label("Seed"), str(seed))
 
 

@@ -14,7 +14,7 @@ from pages import CLIP, choose, draw_at_random
 from running import ROOT, App, file_data, read_wav, upload_file, write_wav
 
 from nanoasr.ui.jobs import Turns, Update
-from nanoasr.ui.transcribe import how_far
+from nanoasr.ui.transcribe import progress
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +123,13 @@ def test_one_in_line_sees_how_many_are_before_it():
 
 
 def test_the_page_tells_the_place_in_line():
-    assert "In line: 1 other recording before this one" in how_far(Update("", 0.0, before=1), 70.0, 0.0)
-    assert "In line: 2 other recordings before" in how_far(Update("", 0.0, before=2), 70.0, 0.0)
+    assert "In line: 1 other recording before this one" in progress(Update("", 0.0, before=1), 70.0, 0.0)
+    assert "In line: 2 other recordings before" in progress(Update("", 0.0, before=2), 70.0, 0.0)
 
 
 def test_the_page_tells_the_time_left():
-    assert "30 of 120 s, about 9 s left" in how_far(Update("", 30.0), 120.0, 3.0)
-    assert "left" not in how_far(Update("", 30.0), None, 3.0)
+    assert "30 of 120 s, about 9 s left" in progress(Update("", 30.0), 120.0, 3.0)
+    assert "left" not in progress(Update("", 30.0), None, 3.0)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the processor time is read from /proc")

@@ -1,22 +1,80 @@
 window.nanoasr = (() => {
   const near = (event, what) => event.target instanceof Element ? event.target.closest(what) : null;
-  const clear = () => document.querySelectorAll(".playing").forEach(e => e.classList.remove("playing"));
-  let until = null;
 
-  function play(start, end, element) {
-    const sound = document.querySelector("#player audio");
-    if (!sound) return;
-    clear();
-    element?.classList.add("playing");
-    until = end;
-    sound.currentTime = start;
-    sound.play().catch(clear);
-    sound.ontimeupdate = () => {
-      if (until !== null && sound.currentTime >= until) { until = null; sound.pause(); clear(); }
-    };
-    sound.onpause = () => { if (sound.currentTime < until - 0.05) until = null; clear(); };
+  // Playing. There is one player: that of the recording. Results on the page always belong to this recording.
+
+  let until = null;  // second at which to pause
+
+  function sound() {
+    const host = [...document.querySelectorAll("#recording #waveform *")].find(element => element.shadowRoot);
+    return host?.shadowRoot.querySelector("audio");
   }
-  const playElement = element => play(Number(element.dataset.start), Number(element.dataset.end), element);
+
+  function play(start, end) {
+    const audio = sound();
+    if (!audio) return;
+    until = end;
+    audio.currentTime = start;
+    audio.play().catch(() => {});
+    follow(audio);
+  }
+
+  function follow(audio) {  // every frame while it plays: pause at the end, highlight the word, move the playhead
+    if (audio.following) return;
+    audio.following = true;
+    const frame = () => {
+      const now = audio.currentTime, playing = !audio.paused && !audio.ended;
+      if (until !== null && now >= until) { until = null; audio.pause(); }
+      show(now, playing);
+      if (playing) requestAnimationFrame(frame);
+      else { audio.following = false; if (now < until - 0.05) until = null; }
+    };
+    requestAnimationFrame(frame);
+  }
+
+  function show(now, playing) {
+    for (const element of document.querySelectorAll("#text [data-start]")) {
+      const inside = playing && element.dataset.start <= now && now < element.dataset.end;
+      if (element.classList.contains("playing") !== inside) element.classList.toggle("playing", inside);
+    }
+    const plot = document.querySelector("#timeline .js-plotly-plot"), axis = plot?._fullLayout?.xaxis;
+    if (!axis) return;
+    plot.style.position = "relative";
+    let head = plot.querySelector(".playhead");
+    if (!head) {
+      head = document.createElement("div");
+      head.className = "playhead";
+      plot.append(head);
+    }
+    const at = axis.l2p(now);
+    head.hidden = !(at >= 0 && at <= axis._length);
+    head.style.transform = `translateX(${axis._offset + at}px)`;
+  }
+
+  const playElement = element => play(Number(element.dataset.start), Number(element.dataset.end));
+
+  setInterval(() => {  // the player's own button was pressed
+    const audio = sound();
+    if (audio && !audio.paused) follow(audio);
+  }, 200);
+
+  document.addEventListener("click", event => {
+    const element = near(event, "[data-start]");
+    if (element) playElement(element);
+  });
+
+  document.addEventListener("pointerdown", event => {  // once for each plot: a click plays the word, or from there
+    const plot = near(event, "#timeline .js-plotly-plot");
+    if (!plot || plot.listening) return;
+    plot.listening = true;
+    plot.on("plotly_click", ({points}) => {
+      const [, start, end] = points.find(point => Array.isArray(point.customdata))?.customdata ?? [];
+      if (end !== undefined) play(start, end);
+      else if (points.length) play(points[0].x, null);
+    });
+  });
+
+  // Tokens: a tip with the alternatives; one stop of the Tab key, arrows move between them.
 
   function tip(element) {
     let box = document.getElementById("tip");
@@ -35,8 +93,8 @@ window.nanoasr = (() => {
     box.style.top = (below ? at.bottom + 6 : Math.max(8, at.top - size.height - 6)) + "px";
   }
 
-  function step(token, by) {  // the tokens are one stop of the Tab key; arrows go from one to the next
-    const tokens = [...token.parentElement.querySelectorAll(".token")];
+  function step(token, by) {
+    const tokens = [...token.closest(".text").querySelectorAll(".token")];
     const next = tokens[tokens.indexOf(token) + by];
     if (!next) return;
     token.tabIndex = -1;
@@ -44,7 +102,21 @@ window.nanoasr = (() => {
     next.focus();
   }
 
-  document.addEventListener("click", event => {  // a button shows that it was pressed before the server says anything
+  document.addEventListener("keydown", event => {
+    const token = near(event, ".token"), by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
+    if (event.key === "Escape") tip(null);
+    if (!token || !(by || event.key === "Enter" || event.key === " ")) return;
+    event.preventDefault();
+    if (by) step(token, by);
+    else if (token.dataset.start) playElement(token);
+  });
+  document.addEventListener("mouseover", event => tip(near(event, "[data-tip]")));
+  document.addEventListener("focusin", event => tip(near(event, "[data-tip]")));
+  document.addEventListener("scroll", () => tip(null), true);
+
+  // A button shows that it was pressed before the server answers.
+
+  document.addEventListener("click", event => {
     const button = near(event, ".gradio-container button:is(.lg, .md, .sm, .gallery-item)");
     if (!button) return;
     const status = button.closest("[role=tabpanel]")?.querySelector("[id$=status]");
@@ -54,34 +126,39 @@ window.nanoasr = (() => {
     if (status) watch.observe(status, {subtree: true, childList: true, characterData: true});
     setTimeout(end, 1500);
   }, true);
-  document.addEventListener("click", event => {
-    const element = near(event, "[data-start]");
-    if (element) playElement(element);
+
+  // A file that is dropped anywhere on the Transcribe tab is uploaded.
+
+  const isFile = item => item.kind === "file";
+  const accepts = event =>
+    [...event.dataTransfer?.items ?? []].some(isFile) && document.querySelector("#upload")?.checkVisibility();
+
+  document.addEventListener("dragover", event => {
+    if (!accepts(event)) return;
+    event.preventDefault();
+    document.body.classList.add("dropping");
   });
-  document.addEventListener("pointerdown", event => {  // a plot is there by now: listen to it, once
-    const plot = near(event, "#timeline .js-plotly-plot");
-    if (!plot || plot.listening) return;
-    plot.listening = true;
-    plot.on("plotly_click", ({points}) => {
-      const [, start, end] = points.find(point => Array.isArray(point.customdata))?.customdata ?? [];
-      if (end !== undefined) play(start, end);
-    });
-  });
-  document.addEventListener("keydown", event => {
-    const token = near(event, ".token");
-    if (event.key === "Escape") tip(null);
-    if (!token) return;
-    if (event.key === "Enter" && token.dataset.start) playElement(token);
-    const by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
-    if (by) { event.preventDefault(); step(token, by); }
-  });
-  document.addEventListener("mouseover", event => tip(near(event, "[data-tip]")));
-  document.addEventListener("focusin", event => tip(near(event, "[data-tip]")));
-  document.addEventListener("scroll", () => tip(null), true);
+  for (const name of ["dragleave", "drop"])
+    document.addEventListener(name, () => document.body.classList.remove("dropping"), true);
+  document.addEventListener("drop", event => {
+    if (!accepts(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const input = document.querySelector("#upload")?.parentElement.querySelector("input[type=file]");
+    const files = new DataTransfer();
+    files.items.add(event.dataTransfer.files[0]);
+    input.files = files.files;
+    input.dispatchEvent(new Event("change", {bubbles: true}));
+  }, true);
+
+  function copyText(where) {
+    const lines = [...document.querySelectorAll(`${where} [data-text]`)].map(element => element.dataset.text);
+    return navigator.clipboard.writeText(lines.join("\n"));
+  }
 
   function whenReady(selector, work) {  // once the page has it and the browser is idle
     if (!document.querySelector(selector)) return void setTimeout(whenReady, 100, selector, work);
     (window.requestIdleCallback ?? setTimeout)(work);
   }
-  return {whenReady};
+  return {copyText, whenReady};
 })();

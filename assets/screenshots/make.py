@@ -1,7 +1,7 @@
 """Take screenshots of the app: `python assets/screenshots/make.py [RECORDING]`.
 
-It starts `python app.py` by itself. Every tab, wide and on a phone, light and dark, is written to a temporary folder to
-be looked at; the two that the README shows are written here.
+It starts `python app.py` itself. Every tab, wide and on a phone, light and dark, is written to a temporary folder for
+inspection; the two that the README shows are written here.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="screenshots-"))
     with app(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for width in (1400, 360):
+        for width in (1400, 390):
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
                 page.set_default_timeout(60_000)
@@ -68,16 +68,16 @@ def app(folder: Path) -> Iterator[str]:
 
 
 def transcribe(page, recording: Path) -> None:
-    page.set_input_files("#recording input[type=file]", str(recording))
-    page.wait_for_selector("#recording audio", state="attached")
-    page.click("#transcribe")
+    page.wait_for_selector("#text .paragraph")  # the first example
+    page.set_input_files("[data-testid='Upload a recording-upload-button']", str(recording))
+    page.wait_for_selector("#status .message.done")
     page.wait_for_selector("#timings .main-svg")
     page.wait_for_selector("#timeline .main-svg")
 
 
 def inside(page, _: Path) -> None:
     open_tab(page, "Inside")
-    page.wait_for_selector("#inside-recording audio", state="attached")
+    page.locator("#inside-recording").get_by_label("Clear").wait_for()
     page.click("#look-inside")
     page.wait_for_selector("#inside-status .message.done")
     page.wait_for_function("document.querySelectorAll('.stage .js-plotly-plot .main-svg').length >= 6")
@@ -106,9 +106,6 @@ def live(page, _: Path) -> None:
 
 def open_tab(page, name: str) -> None:
     tab = page.get_by_role("tab", name=name)
-    if not tab.is_visible():  # on a phone the last ones are in a menu
-        page.locator(".overflow-menu > button").click()
-        tab = page.locator(".overflow-dropdown button", has_text=name)
     tab.first.click()
 
 

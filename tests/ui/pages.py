@@ -31,20 +31,15 @@ def upload(page, path: Path) -> None:
 
 
 def choose(page, where: str, path: Path) -> None:
-    """Choose a recording in the player `where`, which may hold another one."""
-    if page.locator(f"{where} audio").count():
-        page.locator(where).get_by_label("Clear").click()
+    """Choose another recording in the player `where`."""
+    page.locator(where).get_by_label("Clear").click()
     page.set_input_files(f"{where} input[type=file]", str(path))
     page.wait_for_selector(f"{where} audio", state="attached")
 
 
 def go_to(page, name: str) -> None:
-    """Open a tab; on a phone the last ones are in a menu."""
-    tab = page.get_by_role("tab", name=name)
-    if not tab.is_visible():
-        page.locator(".overflow-menu > button").click()
-        tab = page.locator(".overflow-dropdown button", has_text=name)
-    tab.first.click()
+    """Open a tab."""
+    page.get_by_role("tab", name=name).first.click()
 
 
 def text_of(page) -> str:

@@ -45,6 +45,19 @@ def test_a_failed_load_leaves_the_old_model_working(open_page):
     assert "official" in page.inner_text("#model-line")
 
 
+def test_every_open_page_learns_of_another_model(open_page, tmp_path):
+    app = App(
+        tmp_path, "--model", str(ROOT / "tests/parity/official"), before="import nanoasr.ui.model as m; m._EVERY = 1"
+    )
+    try:
+        page = open_page(url=app.url)
+        assert "official" in page.inner_text("#model-line")
+        assert "event: complete" in app.call("load_model", [str(ROOT / "tests/parity/mlx_audio"), "as stored", ""])
+        page.wait_for_selector("#model-line :text('mlx_audio')")
+    finally:
+        app.close()
+
+
 def test_without_a_model_the_page_opens_and_says_what_to_do(open_page, tmp_path):
     app = App(tmp_path, "--model", "/no/such/checkpoint")
     try:

@@ -1,5 +1,7 @@
 """The Inside tab, in a browser and as an API."""
 
+import re
+
 import numpy as np
 import pytest
 from gradio_client import handle_file
@@ -10,11 +12,12 @@ from running import ROOT, write_wav
 NUMBER = ROOT / "assets/speech/kokoro-number.wav"
 STAGES = (
     "Prompt", "Filterbank", "LFR features", "Encoder output", "Attention in the encoder", "Similarity",
-    "Adaptor output", "First token", "Attention from the text to the audio", "CTC posteriors",
+    "Adaptor output", "First token", "Sound", "Attention from the text to the audio", "CTC posteriors",
 )  # fmt: skip
 
 
 def look_inside(page, recording, wanted: str = "#inside-status .message.done"):
+    page.wait_for_selector("#text .paragraph")  # the first example, which this tab takes over
     page.get_by_role("tab", name="Inside").click()
     choose(page, "#inside-recording", recording)
     page.click("#look-inside")
@@ -56,7 +59,7 @@ def test_every_stage_is_drawn_and_explained(open_page, bundled_app):
         arg=len(STAGES) - 1,
     )
     notes = page.locator("#stages .stage-note p").all_inner_texts()
-    assert sorted(note.partition(".")[0] for note in notes) == sorted(STAGES)
+    assert sorted(re.match(r"[\w ]+?(?= of the|\.)", note)[0] for note in notes) == sorted(STAGES)
     assert "to the audio" in page.inner_text("#attention-shares")
     assert page.locator("#text-attention .ytick text").all_text_contents()[:2] == ["my", "␣number"]
     assert page.problems == []
@@ -97,19 +100,28 @@ def test_a_slider_is_moved_with_the_keys(open_page, bundled_app):
 def test_silence_has_stages_but_no_text_to_look_from(open_page, tmp_path):
     page = look_inside(open_page(), write_wav(tmp_path / "silence.wav", np.zeros(32000)))
     page.wait_for_selector("#attention-shares .message.warning")
-    assert "Nothing was written" in page.inner_text("#attention-shares")
+    assert "wrote no text" in page.inner_text("#attention-shares")
     assert page.locator("#encoder-attention .main-svg").count()
 
 
-def test_a_start_behind_the_end_is_answered_with_a_sentence(open_page):
+def test_a_start_outside_the_recording_is_answered_with_a_sentence(open_page):
     page = open_page()
+    page.wait_for_selector("#text .paragraph")
     page.get_by_role("tab", name="Inside").click()
-    choose(page, "#inside-recording", CLIP)
-    page.get_by_label("From second").fill("60")
-    page.get_by_label("From second").press("Tab")
-    page.click("#look-inside")
-    page.wait_for_selector("#inside-status .message.error")
-    assert "over before second 60" in page.inner_text("#inside-status")
+    page.locator("#inside-recording").get_by_label("Clear").wait_for()
+    for start, said in (("60", "ends before second 60"), ("-3", "start=-3: must be from 0")):
+        page.locator("#inside-start input").fill(start)
+        page.locator("#inside-start input").press("Tab")
+        page.click("#look-inside")
+        page.wait_for_selector(f"#inside-status .message.error:text('{said}')")
+
+
+def test_another_recording_clears_what_was_seen_of_the_old_one(open_page, bundled_app):
+    page = look_inside(open_page(url=bundled_app.url), NUMBER)
+    page.locator("#inside-recording").get_by_label("Clear").click()
+    page.wait_for_selector("#inside-status .message.info")
+    page.wait_for_selector("#stages", state="hidden")
+    assert page.inner_text("#shapes").strip() == ""
 
 
 def test_two_visitors_each_see_their_own_recording(open_page, tmp_path):
@@ -139,7 +151,7 @@ def test_the_api_gives_shapes_prompt_and_attention(client):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"layer": 99}, "encoder has layers 0 to"), ({"text_head": 99}, "heads 0 to"), ({"start": 99}, "over before")],
+    [({"layer": 99}, "encoder has layers 0 to"), ({"text_head": 99}, "heads 0 to"), ({"start": 99}, "ends before")],
 )
 def test_what_is_not_there_is_answered_with_a_sentence(client, options, said):
     with pytest.raises(AppError, match=said):

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pytest
 from running import ROOT, read_wav, write_wav
 
 COMMAND, NUMBER = ROOT / "assets/speech/kokoro-command.wav", ROOT / "assets/speech/kokoro-number.wav"
@@ -84,6 +85,24 @@ def test_it_can_be_started_again_after_stop(page_hearing, tmp_path):
     page.click("#live-stop")
     page.wait_for_selector("#live-status .message.done, #live-status .message.warning")
     assert page.problems == []
+
+
+@pytest.mark.parametrize("lost", ["request", "answer"])
+def test_a_live_session_goes_on_after_lost_packets(page_hearing, tmp_path, lost):
+    page, left = listen(page_hearing, tmp_path, COMMAND, NUMBER), [2]
+
+    def lose(route) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.get_by_text(re.compile(r"Listening… 0:0[1-9]")).wait_for()
+    page.route("**/queue/join*" if lost == "request" else "**/queue/data*", lose)
+    page.wait_for_function(COMMITTED.format("three"))
+    assert left[0] < 0
+    assert "seven three one" in stop(page)
 
 
 def test_two_visitors_at_once_do_not_mix(page_hearing, tmp_path):

@@ -1,7 +1,7 @@
 """The whole page in a browser: sizes, light and dark, other sites, the keyboard."""
 
 import pytest
-from pages import CLIP, choose, draw_at_random, go_to, transcribe, width_left_over
+from pages import CLIP, draw_at_random, go_to, transcribe, width_left_over
 
 TABS = ("Transcribe", "Live", "Inside", "Compare", "Model")
 # Text (not of figures) that does not stand out from what is behind it, as WCAG counts: 4.5 and more can be read.
@@ -66,9 +66,30 @@ def test_every_tab_fits_and_can_be_read(open_page, width, scheme):
         assert page.evaluate(FAINT) == [], tab
 
 
+@pytest.mark.parametrize("width", [360, 1400])
+def test_no_tab_is_hidden_in_a_menu(open_page, width):
+    page = open_page(width=width)
+    page.wait_for_timeout(500)
+    tabs = [page.get_by_role("tab", name=name).first for name in TABS]
+    assert [tab.is_visible() for tab in tabs] == [True] * len(TABS)
+    assert not page.locator(".overflow-menu > button").is_visible()
+
+
+def test_a_progress_bar_follows_the_theme(open_page):
+    drawn = set()
+    for scheme in ("light", "dark"):
+        page = open_page(scheme=scheme)
+        page.evaluate(
+            "document.querySelector('#status').innerHTML = "
+            "'<div class=\"message\"><progress max=1 value=0.5></progress></div>'"
+        )
+        drawn.add(page.evaluate("getComputedStyle(document.querySelector('progress')).backgroundColor"))
+    assert len(drawn) == 2
+
+
 def test_what_has_the_focus_is_seen_and_the_tab_key_goes_down_the_page(open_page):
     page = open_page()
-    choose(page, "#recording", CLIP)
+    page.wait_for_selector("#text .paragraph")
     page.locator("#transcribe").focus()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Tab")

@@ -25,7 +25,7 @@ def listen_for_sound(page) -> None:
 
 def clear(page) -> None:
     page.locator("#recording").get_by_label("Clear").click()
-    page.locator("#recording").get_by_label("Clear").wait_for(state="detached")
+    page.locator("#recording").get_by_role("button", name="Record").first.wait_for()
 
 
 # The first screen

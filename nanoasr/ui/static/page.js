@@ -1,6 +1,21 @@
 window.nanoasr = (() => {
   const near = (event, what) => event.target instanceof Element ? event.target.closest(what) : null;
 
+  // Gradio reloads the whole page after one lost request, and a live session with it: try again first.
+
+  const send = window.fetch;
+  window.fetch = async (resource, options) => {
+    const retries = /\/queue\/(join|data)/.test(resource?.url ?? resource) ? 5 : 0;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await send(resource, options);
+      } catch (error) {
+        if (error.name === "AbortError" || attempt === retries) throw error;
+        await new Promise(done => setTimeout(done, 200 * 2 ** attempt));
+      }
+    }
+  };
+
   // Playing. There is one player: that of the recording. Results on the page always belong to this recording.
 
   let until = null;  // second at which to pause

@@ -1,0 +1,32 @@
+"""The results of a comparison as HTML."""
+
+from nanoasr.decode.sampling import Sampling
+from nanoasr.introspection.compare import Result, Setting
+from nanoasr.ui import compared
+
+COLD, WARM = Setting("cold"), Setting("warm", Sampling(temperature=1.0))
+
+
+def runs(*texts: str, **more: object) -> list[Result]:
+    return [Result("a.wav", WARM, place, place, text, **more) for place, text in enumerate(texts, 1)]
+
+
+def test_equal_texts_of_repeats_are_folded():
+    shown = compared.rows(runs("one two", "one two", "one too"))
+    assert shown.count("class='said'") == 2
+    assert "2 × the same: seed 1, 2" in shown and "seed 3" in shown
+
+
+def test_results_are_grouped_by_recording():
+    shown = compared.rows([Result(name, COLD, 1, None, "x") for name in ("a.wav", "b.wav")])
+    assert shown.index("a.wav") < shown.index("b.wav") and shown.count("class='recording'") == 2
+
+
+def test_an_error_is_shown_once():
+    found = [Result(name, COLD, 1, None, error="no such checkpoint") for name in ("a.wav", "b.wav")]
+    shown = compared.rows(found)
+    assert shown.count("no such checkpoint") == 1 and "the same error" in shown
+
+
+def test_nothing_becomes_markup():
+    assert "<img" not in compared.rows([Result("<img>", Setting("<img>"), 1, None, "<img>", error="<img>")])

@@ -116,6 +116,7 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
         try:
             for update in steps(path, start):
                 if job.abandoned:  # another recording was chosen: these results must not appear beside it
+                    yield cleared()
                     return
                 yield update
         except Exception as error:
@@ -152,6 +153,9 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
             status: html.message(f"{seconds:.1f} s, stage by stage.", "done"),
         }
 
+    def cleared() -> dict:
+        return {status: html.message(_INVITATION), stages: gr.Column(visible=False), shapes: ""}
+
     def draw_frames(kept: _Inspected, layer: float, head: int) -> dict:
         weights = _same_model(kept).attention(kept.x, round(layer))
         return {frames.plot: plots.attention_map(kept.x, weights, _head(head))}
@@ -178,7 +182,7 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
     def choose(request: gr.Request, path: str | None) -> dict:
         if not jobs.choose(request.session_hash, path):
             return {status: gr.skip()}
-        return {status: html.message(_INVITATION), stages: gr.Column(visible=False), shapes: ""}
+        return cleared()
 
     outputs = [
         status, shapes, stages, prompt, filterbank, acoustics, acoustics_part, features, encoded, adapted, similar,

@@ -118,6 +118,9 @@ def build(
             **off,
         }
 
+    def cleared() -> dict:
+        return {status: html.message(_INVITATION), **running(False), **empty()}
+
     def written(found: Transcript) -> dict:
         return {
             text: html.transcript(found), figures: html.figures(found.timings),
@@ -132,7 +135,7 @@ def build(
         try:
             for update in steps(job, path, settings):
                 if job.abandoned:  # another recording was chosen: these results must not appear beside it
-                    return
+                    break
                 yield update
         except Exception as error:
             if not job.abandoned:
@@ -141,6 +144,10 @@ def build(
             job.stop.set()
         if not job.abandoned:
             yield running(False)
+        elif jobs.has_any(request.session_hash):  # Gradio repeats the last update as a handler ends: it must be empty
+            yield dict.fromkeys(outputs, gr.skip())
+        else:  # an update may have been under way as the page was cleared
+            yield cleared()
 
     def steps(job: Job, path: str | None, settings: tuple) -> Iterator[dict]:
         if not path:
@@ -181,7 +188,7 @@ def build(
     def choose(request: gr.Request, path: str | None) -> dict:
         if not jobs.choose(request.session_hash, path):
             return {status: gr.skip()}
-        return {status: html.message(_INVITATION), **running(False), **empty()}
+        return cleared()
 
     outputs = [status, text, results, run, stop, copy, timeline, figures, timings, *downloads]
     wiring = {

@@ -2,8 +2,9 @@
 
     python assets/speaker/recipe/evaluate.py SPEECH [--ami tests/data] [--seed 0] [--write FOLDER] [--found FOLDER]
 
-SPEECH holds kokoro.zip, digits.zip and the readings. With --write each recording becomes a .wav beside its .rttm, for
-other programs; with --found the turns come from their .rttm files instead of nanoasr.
+SPEECH holds kokoro.zip, digits.zip and the readings. With --write each recording becomes a .wav, beside a .speech file
+with the spans that nanoasr's voice activity detector finds, for other programs; with --found the turns come from their
+.rttm files instead of nanoasr.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import numpy as np
 from conversations import Conversation, Voices, conversations, single_speakers
 
 from nanoasr.audio import SAMPLE_RATE, load_audio
-from nanoasr.speakers import DiarizationError, Turn, diarization_error, diarize, load_speaker_model, read_rttm
+from nanoasr.audio.vad import find_segments
+from nanoasr.speakers import DiarizationError, diarization_error, diarize, load_speaker_model, read_rttm
 
 
 def main() -> None:
@@ -81,12 +83,9 @@ def write(folder: Path, key: str, recording: Conversation) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / f"{key}.wav", recording.samples, SAMPLE_RATE)
-    (folder / f"{key}.ref.rttm").write_text("".join(line(key, turn) for turn in recording.turns), encoding="utf-8")
-
-
-def line(key: str, turn: Turn) -> str:
-    length = turn.end - turn.start
-    return f"SPEAKER {key} 1 {turn.start:.3f} {length:.3f} <NA> <NA> {turn.speaker} <NA> <NA>\n"
+    spans = find_segments(recording.samples)
+    lines = [f"{span.start / SAMPLE_RATE:.3f} {span.end / SAMPLE_RATE:.3f}\n" for span in spans]
+    (folder / f"{key}.speech").write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

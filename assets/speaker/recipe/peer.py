@@ -1,6 +1,6 @@
-"""A peer: Resemblyzer's embeddings, clustered by spectralcluster as its examples do, on files that evaluate.py wrote.
+"""A peer: Resemblyzer's embeddings, clustered by spectralcluster, on the files and spans of speech of evaluate.py.
 
-    python peer.py FOLDER FOUND      (each FOLDER/NAME.wav -> FOUND/NAME.rttm)
+    python peer.py FOLDER FOUND      (each FOLDER/NAME.wav and NAME.speech -> FOUND/NAME.rttm)
 
 Needs resemblyzer, spectralcluster, torch, librosa, soundfile and webrtcvad; nothing of nanoasr.
 """
@@ -21,9 +21,13 @@ sys.modules[moved.__name__] = moved
 load = torch.load
 torch.load = lambda *given, **options: load(*given, **{**options, "weights_only": False})
 
-import webrtcvad  # noqa: E402
 from resemblyzer import VoiceEncoder, normalize_volume, sampling_rate  # noqa: E402
-from spectralcluster import configs  # noqa: E402
+from spectralcluster import SpectralClusterer, configs  # noqa: E402
+
+# as configs.icassp2018_clusterer, which never finds a single speaker, but from one speaker up
+CLUSTERER = SpectralClusterer(
+    min_clusters=1, max_clusters=10, refinement_options=configs.icassp2018_refinement_options, custom_dist="cosine"
+)
 
 
 def main() -> None:
@@ -33,18 +37,18 @@ def main() -> None:
     for path in sorted(folder.glob("*.wav")):
         samples, rate = soundfile.read(path, dtype="float32")
         length += len(samples) / rate
+        speech = np.loadtxt(path.with_suffix(".speech"), ndmin=2).reshape(-1, 2)
         lines = [
             f"SPEAKER {path.stem} 1 {start:.3f} {end - start:.3f} <NA> <NA> {speaker} <NA> <NA>\n"
-            for start, end, speaker in turns(encoder, samples)
+            for start, end, speaker in turns(encoder, samples, speech)
         ]
         (found / f"{path.stem}.rttm").write_text("".join(lines), encoding="utf-8")
     print(f"{time.process_time() - began:.1f} s of processor time for {length:.0f} s")
 
 
-def turns(encoder: VoiceEncoder, samples: np.ndarray) -> list[tuple[float, float, int]]:
-    """Turns where WebRTC's detector hears speech, each instant labelled as the nearest window."""
-    speech = speech_spans(samples)
-    if not speech:
+def turns(encoder: VoiceEncoder, samples: np.ndarray, speech: np.ndarray) -> list[tuple[float, float, int]]:
+    """Turns in the spans of speech, each instant labelled as the nearest window."""
+    if not len(speech):
         return []
     samples = normalize_volume(samples, -30, increase_only=True)
     _, embeddings, slices = encoder.embed_utterance(samples, return_partials=True, rate=2.5)
@@ -53,7 +57,7 @@ def turns(encoder: VoiceEncoder, samples: np.ndarray) -> list[tuple[float, float
     if not inside.any():
         inside[:] = True
     centres, embeddings = centres[inside], embeddings[inside]
-    labels = configs.icassp2018_clusterer.predict(embeddings) if len(embeddings) > 1 else np.zeros(1, int)
+    labels = CLUSTERER.predict(embeddings) if len(embeddings) > 1 else np.zeros(1, int)
     found: list[tuple[float, float, int]] = []
     for start, end in speech:
         for time_ in np.arange(start, end, 0.1):
@@ -62,20 +66,6 @@ def turns(encoder: VoiceEncoder, samples: np.ndarray) -> list[tuple[float, float
                 found[-1] = (found[-1][0], min(time_ + 0.1, end), label)
             else:
                 found.append((float(time_), float(min(time_ + 0.1, end)), label))
-    return found
-
-
-def speech_spans(samples: np.ndarray, pause: float = 0.6) -> list[tuple[float, float]]:
-    """Stretches of speech, pauses shorter than `pause` included."""
-    detector, size = webrtcvad.Vad(2), sampling_rate * 30 // 1000
-    found: list[tuple[float, float]] = []
-    for i in range(len(samples) // size):
-        frame = (np.clip(samples[i * size : (i + 1) * size], -1, 1) * 32767).astype(np.int16)
-        if detector.is_speech(frame.tobytes(), sampling_rate):
-            start = i * 0.03
-            if found and start - found[-1][1] < pause:
-                start = found.pop()[0]
-            found.append((start, (i + 1) * 0.03))
     return found
 
 

@@ -122,7 +122,7 @@ class PendingTranscript:
         """Take a segment's samples if speakers are to be told apart."""
         if self._diarizer:
             began = time.perf_counter()
-            self._diarizer.add(cut.samples, cut.start)
+            self._diarizer.add(cut.samples, cut.start, cut.is_speech)
             self._diarizing += time.perf_counter() - began
 
     def transcript(self, options: DecodeOptions) -> Transcript | NanoASRError:

@@ -27,12 +27,13 @@ _MAX_WORKERS = 16  # each holds up to 15 MB of segments
 
 @dataclass(frozen=True)
 class Cut:
-    """A segment's samples, and its place in its recording in seconds."""
+    """A segment's samples, and its place in its recording in seconds. `is_speech`: cut to what the VAD heard."""
 
     index: int
     start: float
     end: float
     samples: np.ndarray
+    is_speech: bool
 
 
 class Recording:
@@ -88,9 +89,9 @@ class Recording:
         def count_vad_time() -> None:
             self.vad_seconds += time.perf_counter() - start - (self.read_seconds - read_before)
 
-        for index, (first, samples) in enumerate(cut_blocks(self._timed(blocks), options, detector)):
+        for index, (first, samples, is_speech) in enumerate(cut_blocks(self._timed(blocks), options, detector)):
             count_vad_time()
-            self._put(Cut(index, first / SAMPLE_RATE, (first + len(samples)) / SAMPLE_RATE, samples))
+            self._put(Cut(index, first / SAMPLE_RATE, (first + len(samples)) / SAMPLE_RATE, samples, is_speech))
             start, read_before = time.perf_counter(), self.read_seconds
         count_vad_time()
 
@@ -154,8 +155,8 @@ def _cores() -> int:
 
 def cut_blocks(
     blocks: Iterator[np.ndarray], options: VadOptions | None, detector: Detector | None = None
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut the blocks of one recording into (first sample, samples) of each segment.
+) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Cut the blocks of one recording into (first sample, samples, cut to speech or not) of each segment.
 
     A recording no longer than one segment stays whole. Longer ones are cut at pauses, and only speech is kept;
     without a VAD, at quiet places, and everything is kept.
@@ -169,10 +170,11 @@ def cut_blocks(
     samples = np.concatenate(head) if head else np.zeros(0, np.float32)
     if len(samples) <= longest:
         if not is_silent(samples) and (options is None or has_speech(samples, options, detector)):
-            yield 0, samples
+            yield 0, samples, False
         return
     rest = itertools.chain([samples], blocks)
-    yield from _cut_at_pauses(rest, options, detector) if options else _cut_at_quiet_places(rest, longest)
+    cuts = _cut_at_pauses(rest, options, detector) if options else _cut_at_quiet_places(rest, longest)
+    yield from ((first, segment, options is not None) for first, segment in cuts)
 
 
 def _cut_at_pauses(

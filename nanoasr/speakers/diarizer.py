@@ -8,7 +8,7 @@ import numpy as np
 
 from ..audio import SAMPLE_RATE
 from ..audio.reader import read_ahead
-from ..audio.vad import VadOptions, find_segments
+from ..audio.vad import Span, VadOptions, find_segments
 from ..errors import OptionError
 from ..results.transcript import Transcript
 from .clustering import cluster
@@ -34,9 +34,13 @@ class Diarizer:
         self._centres: list[np.ndarray] = []
         self._embedded: list[np.ndarray] = []
 
-    def add(self, samples: np.ndarray, start: float) -> None:
-        """Take a segment of the recording (16 kHz mono) that begins at `start` seconds; silence in it is skipped."""
-        for span in find_segments(np.asarray(samples, np.float32)):
+    def add(self, samples: np.ndarray, start: float, is_speech: bool = False) -> None:
+        """Take a segment of the recording (16 kHz mono) that begins at `start` seconds.
+
+        What is not speech in it is skipped, unless `is_speech` says that it is all speech.
+        """
+        samples = np.asarray(samples, np.float32)
+        for span in [Span(0, len(samples))] if is_speech else find_segments(samples):
             step = self.model.step // 2 if self._seconds < _FINE_SECONDS else self.model.step
             windows, centres = cut_windows(samples[span.start : span.end], self.model.window, step)
             self._seconds += (span.end - span.start) / SAMPLE_RATE
@@ -116,7 +120,7 @@ def _heard(source: object, sample_rate: int | None, speakers: bool | int, model:
     diarizer = Diarizer(model)
     for recording in read_ahead([source], sample_rate, VadOptions(), workers=1):
         for cut in recording.cuts():
-            diarizer.add(cut.samples, cut.start)
+            diarizer.add(cut.samples, cut.start, cut.is_speech)
         if recording.error:
             raise recording.error
     return diarizer

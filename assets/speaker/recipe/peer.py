@@ -22,11 +22,15 @@ load = torch.load
 torch.load = lambda *given, **options: load(*given, **{**options, "weights_only": False})
 
 from resemblyzer import VoiceEncoder, normalize_volume, sampling_rate  # noqa: E402
-from spectralcluster import SpectralClusterer, configs  # noqa: E402
+from spectralcluster import FallbackOptions, SpectralClusterer, configs  # noqa: E402
 
 # as configs.icassp2018_clusterer, which never finds a single speaker, but from one speaker up
 CLUSTERER = SpectralClusterer(
-    min_clusters=1, max_clusters=10, refinement_options=configs.icassp2018_refinement_options, custom_dist="cosine"
+    min_clusters=1,
+    max_clusters=10,
+    refinement_options=configs.icassp2018_refinement_options,
+    fallback_options=FallbackOptions(spectral_min_embeddings=8),
+    custom_dist="cosine",
 )
 
 

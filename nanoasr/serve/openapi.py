@@ -57,6 +57,7 @@ def form_fields() -> dict[str, dict]:
         "include[]": {"type": "array", "items": {"type": "string", "enum": ["logprobs"]}},
         "stream": {"type": "boolean", "default": False, "description": "Answer with server-sent events."},
         "chunking_strategy": {"oneOf": [{"const": "auto"}, _VAD]},
+        "speakers": {"type": "integer", "description": "How many there are; diarized_json finds out by itself."},
         "itn": {"type": "boolean", "default": True, "description": "Numbers and dates in figures."},
     } | knobs
 

@@ -61,9 +61,8 @@ def read_request(form: FormData) -> TranscriptionRequest:
         "sampling": _sampling(read),
         "timestamps": needs_times,
         "vad": _vad(read),
+        "speakers": read.number("speakers", int) or format_ == "diarized_json",
     }
-    if format_ == "diarized_json":
-        recognizer["speakers"] = True
     return TranscriptionRequest(
         model, file, format_, granularities, "logprobs" in include, read.flag("stream", False), recognizer
     )

@@ -1,7 +1,6 @@
 """`POST /v1/audio/transcriptions`."""
 
 import asyncio
-import inspect
 import threading
 import time
 
@@ -38,7 +37,6 @@ class Transcriptions:
             try:
                 wanted = read_request(form)
                 asr = await service.models.get(wanted.model)
-                _check_supported(wanted, asr)
                 call = _Call(service, scope, wanted, asr, gone)
                 await call.decode()
                 if wanted.stream:
@@ -95,7 +93,7 @@ class _Call:
         """Answer with server-sent events."""
         stream = EventStream()
         wanted = self.wanted
-        events = TranscriptEvents(stream.send, logprobs=wanted.logprobs, segments=wanted.format != "diarized_json")
+        events = TranscriptEvents(stream.send, logprobs=wanted.logprobs, segments=not wanted.recognizer["speakers"])
 
         async def produce() -> None:
             try:
@@ -118,12 +116,6 @@ class _Call:
             await stream(scope, receive, send)
         finally:
             producer.cancel()
-
-
-def _check_supported(wanted: TranscriptionRequest, asr: Recognizer) -> None:
-    if "speakers" in wanted.recognizer and "speakers" not in inspect.signature(asr.transcribe).parameters:
-        message = "response_format: diarized_json is not supported by this recognizer."
-        raise APIError(400, message, code="unsupported_value", param="response_format")
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,7 +1,6 @@
 """The `openai` package, pointed at this server."""
 
 import asyncio
-import inspect
 
 import numpy as np
 import openai
@@ -148,10 +147,24 @@ def test_the_asynchronous_client_reads_and_streams(served, texts):
     assert asyncio.run(both()) == (texts[COMMAND], texts[COMMAND])
 
 
-def test_diarized_json_names_speakers(client, asr):
-    if "speakers" not in inspect.signature(asr.transcribe).parameters:
-        pytest.skip("this recognizer tells no speakers apart")
+def test_diarized_json_names_speakers(client):
     answer = client.audio.transcriptions.create(file=NUMBER, model="bundled", response_format="diarized_json")
     assert isinstance(answer, TranscriptionDiarized)
     TranscriptionDiarized.model_validate(answer.model_dump())
     assert answer.segments and all(segment.speaker for segment in answer.segments)
+
+
+def test_a_diarized_stream_names_the_speaker_of_every_segment(client):
+    events = list(
+        client.audio.transcriptions.create(file=NUMBER, model="bundled", response_format="diarized_json", stream=True)
+    )
+    segments = [event for event in events if event.type == "transcript.text.segment"]
+    assert segments and all(segment.speaker for segment in segments)
+    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == events[-1].text
+
+
+def test_the_number_of_speakers_may_be_said(client):
+    answer = client.audio.transcriptions.create(
+        file=NUMBER, model="bundled", response_format="verbose_json", extra_body={"speakers": 1}
+    )
+    assert {segment.speaker for segment in answer.segments} == {"S1"}

@@ -150,10 +150,10 @@ def test_words_stand_in_the_latency_chart_at_their_ends_as_high_as_they_were_lat
     words = [WordTime("one <b>", 0.5, 0.4, 1.0), WordTime("lost", None, 1.0, 1.0), WordTime("two", 1.0, 1.5, 2.5)]
     figure = plots.latency_chart(words, [(0.5, 0.1), (1.0, 0.2)], 3.0)
     lines = {trace.name: trace for trace in figure.data if trace.name}
-    assert lines["first shown"].x == lines["settled"].x == (0.5, 1.0)
+    assert lines["first shown"].x == lines["final"].x == (0.5, 1.0)
     assert lines["first shown"].y == pytest.approx((-0.1, 0.5))
-    assert lines["settled"].y == pytest.approx((0.5, 1.5))
-    assert lines["settled"].text == ("one &lt;b&gt;", "two")
+    assert lines["final"].y == pytest.approx((0.5, 1.5))
+    assert lines["final"].text == ("one &lt;b&gt;", "two")
     assert lines["work for an update"].y == (0.1, 0.2)
     assert all(axis.title.text.endswith(", s") for axis in (figure.layout.xaxis, figure.layout.yaxis))
 

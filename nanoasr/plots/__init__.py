@@ -1,7 +1,7 @@
-"""Plotly figures of transcripts and of what happens inside the network, for the app and the notebooks alike.
+"""Plotly figures of transcripts and of the network's internals, for the app and the notebooks.
 
-Backgrounds are transparent and lines a neutral grey, so that figures stand on light and dark pages; colour maps
-and line colours are told apart by colour-blind people too. Long recordings are pooled to a few hundred columns.
+Backgrounds are transparent and lines grey, so that figures suit light and dark pages; colours can be told apart by
+colour-blind readers. Long recordings are pooled to a few hundred columns.
 """
 
 from .acoustics import acoustics_chart

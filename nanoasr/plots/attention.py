@@ -1,4 +1,4 @@
-"""Where the network looked: maps of what `Recognizer.attention` and `Recognizer.text_attention` give."""
+"""Attention maps, from `Recognizer.attention` and `Recognizer.text_attention`."""
 
 from typing import TYPE_CHECKING
 
@@ -18,22 +18,23 @@ _MOST_LABELS = 60
 
 
 def attention_map(inspection: "Inspection", weights: mx.array, head: int | None = None) -> go.Figure:
-    """One head of an encoder layer, or the mean of all: each row shows where the frame of that time looks."""
+    """Draw a head of an encoder layer, or the mean of all: each row is a frame, each column one it attends to."""
     z = one_head(weights, head)
     seconds = inspection.samples.shape[0] / SAMPLE_RATE
     figure = _map(pooled(pooled(z).T).T, seconds)
     figure.data[0].update(
-        y=figure.data[0].x, hovertemplate="at %{y:.2f} s, looking at %{x:.2f} s<br>%{z:.1%} of its look<extra></extra>"
+        y=figure.data[0].x,
+        hovertemplate="at %{y:.2f} s, attends to %{x:.2f} s<br>%{z:.1%} of its attention<extra></extra>",
     )
-    figure.update_xaxes(title_text="looks at, s").update_yaxes(title_text="frame at, s")
+    figure.update_xaxes(title_text="attends to, s").update_yaxes(title_text="frame at, s")
     return styled(figure, height=420)
 
 
 def text_attention_map(
     inspection: "Inspection", attention: "TextAttention", head: int | None = None
 ) -> go.Figure | None:
-    """One head of a layer of the language model, or the mean of all: each row shows where in the audio it looked as it
-    chose that token. A white line stands where the CTC branch heard the token. None where nothing was written."""
+    """Draw a head of a layer of the language model, or the mean of all: each row is a token of the text, each column an
+    audio token it attends to. White lines are times of the CTC branch. None if there is no text."""
     tokens = attention.tokens
     if not tokens:
         return None
@@ -44,22 +45,22 @@ def text_attention_map(
     columns = figure.data[0].z.shape[1]
     figure.data[0].update(
         customdata=np.repeat(np.array(names)[:, None], columns, axis=1),
-        hovertemplate="%{customdata} looks at %{x:.2f} s<br>%{z:.1%} of its look<extra></extra>",
+        hovertemplate="%{customdata} attends to %{x:.2f} s<br>%{z:.1%} of its attention<extra></extra>",
     )
-    if used == frames:  # else what is fed stands for more than its own time
+    if used == frames:  # else an audio token stands for more than its own time
         _add_times(figure, attention)
     step = -(-len(names) // _MOST_LABELS)
     where = "time, s" if used == frames else f"time, s (first {used} of {frames} frames)"
     figure.update_xaxes(title_text=where, range=[0, seconds])
     figure.update_yaxes(
-        title_text="written token", tickvals=np.arange(len(names))[::step], ticktext=names[::step],
+        title_text="token of the text", tickvals=np.arange(len(names))[::step], ticktext=names[::step],
         range=[len(names) - 0.5, -0.5],
     )  # fmt: skip
     return styled(figure, height=min(max(18 * len(names) + 70, 240), 760))
 
 
 def attention_shares(inspection: "Inspection", attention: "TextAttention") -> dict[str, float]:
-    """How the look is shared out, on average over heads and tokens, between prompt, audio and text."""
+    """Shares of attention of prompt, audio and text, averaged over heads and tokens."""
     weights = np.array(attention.weights).mean(axis=(0, 1)) if attention.tokens else np.zeros(1)
     edges = np.cumsum([len(inspection.prefix_ids), len(inspection.audio_tokens), len(inspection.suffix_ids)])
     names = "the prompt before the audio", "the audio", "the prompt after it", "the text so far"
@@ -67,7 +68,7 @@ def attention_shares(inspection: "Inspection", attention: "TextAttention") -> di
 
 
 def one_head(weights: mx.array, head: int | None = None) -> np.ndarray:
-    """Weights [heads, …] of one head, or the mean of all."""
+    """Select one head of weights [heads, …], or average all."""
     shown = np.array(weights)
     if head is not None and not 0 <= head < len(shown):
         raise OptionError(f"head={head!r:.80}: this layer has heads 0 to {len(shown) - 1}; None is the mean of all")
@@ -75,7 +76,7 @@ def one_head(weights: mx.array, head: int | None = None) -> np.ndarray:
 
 
 def _map(z: np.ndarray, seconds: float) -> go.Figure:
-    top = float(max(np.percentile(z, 99.7), 1e-6))  # a few bright spots must not leave the rest in the dark
+    top = float(max(np.percentile(z, 99.7), 1e-6))  # a few bright spots must not darken the rest
     figure = heat_map(z, seconds, "Viridis", "share", zmin=0, zmax=top, showscale=True)
     figure.data[0].colorbar.update(tickformat="~%", title={"text": "share", "side": "right"})
     return figure
@@ -90,5 +91,5 @@ def _add_times(figure: go.Figure, attention: "TextAttention") -> None:
     if x:
         figure.add_scatter(
             x=x, y=y, mode="lines", line={"color": "white", "width": 2}, opacity=0.75,
-            hovertemplate="heard by the CTC branch at %{x:.2f} s<extra></extra>",
+            hovertemplate="CTC branch: %{x:.2f} s<extra></extra>",
         )  # fmt: skip

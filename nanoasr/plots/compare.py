@@ -9,17 +9,17 @@ from .style import BLUE, GREEN, GREY, ORANGE, plain, styled
 
 
 def quality_chart(summaries: Sequence[Summary]) -> go.Figure:
-    """Word error rate of each setting where references are known, else its log probability; lines are the spread."""
+    """Draw each setting's word error rate, or its log probability without references; lines show the spread."""
     rates = [summary.wer for summary in summaries]
     if any(rates):
         figure = _chart(summaries, rates, "word error rate", ".1%", BLUE)
         return figure.update_xaxes(tickformat=".0%", rangemode="tozero")
     logprobs = [summary.logprob for summary in summaries]
-    return _chart(summaries, logprobs, "mean log probability of a token (0 is sure)", ".3f", ORANGE)
+    return _chart(summaries, logprobs, "mean log probability per token (0 is certain)", ".3f", ORANGE)
 
 
 def speed_chart(summaries: Sequence[Summary]) -> go.Figure:
-    """Real-time factor of each setting; lines are the spread."""
+    """Draw each setting's real-time factor; lines show the spread."""
     speeds = [summary.real_time_factor for summary in summaries]
     return _chart(summaries, speeds, "work, s per s of audio", ".3f", GREEN).update_xaxes(rangemode="tozero")
 
@@ -28,7 +28,7 @@ def _chart(
     summaries: Sequence[Summary], values: Sequence[Spread | None], what: str, digits: str, colour: str
 ) -> go.Figure:
     known = [(summary, value) for summary, value in zip(summaries, values, strict=True) if value]
-    places = list(range(len(known)))  # not names: two that are alike once cut short must not share a bar
+    places = list(range(len(known)))  # not names: shortened, two may be equal
     names = [plain(summary.setting.name, 24) for summary, _ in known]
     spreads = [
         f"{value.low:{digits}} to {value.high:{digits}} in {summary.repeats} repeats" if summary.repeats > 1 else "once"

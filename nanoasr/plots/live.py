@@ -1,4 +1,4 @@
-"""How late the text of a live session came."""
+"""Latency of the text of a live session."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ import plotly.graph_objects as go
 from ..live.word_times import WordTime
 from .style import BLUE, FAINT, GREEN, GREY, ORANGE, plain, styled
 
-_MOST_NAMED = 40  # words: the names of more would lie over each other
+_MOST_NAMED = 40  # words; more names would overlap
 _LONGEST_NAME = 24
 
 
 def latency_chart(words: Sequence[WordTime], updates: Sequence[tuple[float, float]], seconds: float) -> go.Figure:
-    """Each word at its end: how long after it the word was first shown, and how long until it stood.
+    """Draw for each word how long after its end it was first shown, and how long until it was final.
 
     words     of a session (`WordTimes`); those without an end are left out
-    updates   (second of the recording, seconds of work) of each update, drawn beneath for comparison
+    updates   (second of the recording, seconds of work) of each update, drawn for comparison
     seconds   how long the recording is
     """
     known = [word for word in words if word.end is not None]
@@ -38,7 +38,7 @@ def latency_chart(words: Sequence[WordTime], updates: Sequence[tuple[float, floa
     names = [plain(word.text, _LONGEST_NAME) for word in known] if len(known) <= _MOST_NAMED else None
     for name, times, marker, text in (
         ("first shown", [w.shown for w in known], {"color": ORANGE, "symbol": "circle-open", "line_width": 2}, None),
-        ("settled", [w.settled for w in known], {"color": GREEN, "symbol": "diamond"}, names),
+        ("final", [w.settled for w in known], {"color": GREEN, "symbol": "diamond"}, names),
     ):
         figure.add_scatter(
             x=ends, y=[time - end for time, end in zip(times, ends, strict=True)], name=name,

@@ -1,4 +1,4 @@
-"""What `Recognizer.inspect` saw at each stage of the network."""
+"""Stages of the network, from `Recognizer.inspect`."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ _MOST_CTC_UNITS = 16
 
 
 def filterbank_map(inspection: "Inspection") -> go.Figure:
-    """Log mel energies against time: what the ear of the network hears."""
+    """Draw log mel energies over time."""
     z = pooled(np.array(inspection.filterbank).T)
     frequencies = np.repeat(bin_frequencies()[:, None], z.shape[1], axis=1).astype(np.int16)
     figure = heat_map(z, _seconds(inspection), "Viridis", "log energy", customdata=frequencies, **colour_range(z))
@@ -39,7 +39,7 @@ def filterbank_map(inspection: "Inspection") -> go.Figure:
 
 
 def features_map(inspection: "Inspection") -> go.Figure:
-    """The stacked (low frame rate) features against time."""
+    """Draw the stacked (low frame rate) features over time."""
     z = pooled(np.array(inspection.features).T)
     figure = heat_map(z, _seconds(inspection), "Cividis", "value", rows=560, **colour_range(z))
     figure.update_yaxes(title_text="LFR feature")
@@ -47,12 +47,12 @@ def features_map(inspection: "Inspection") -> go.Figure:
 
 
 def encoded_map(inspection: "Inspection") -> go.Figure:
-    """The encoder's output against time, each dimension scaled to its own spread."""
+    """Draw the encoder's output over time, each dimension scaled to its standard deviation."""
     return _activations(np.array(inspection.encoded.astype(mx.float32)), _seconds(inspection), "encoder dimension")
 
 
 def adapted_map(inspection: "Inspection") -> go.Figure:
-    """The adaptor's output, frame by frame; a line shows how many of the frames the LLM gets."""
+    """Draw the adaptor's output; a line ends the frames that the language model is given."""
     frames = np.array(inspection.adapted.astype(mx.float32))
     figure = _activations(frames, None, "LLM dimension")
     used = inspection.audio_tokens.shape[0]
@@ -63,7 +63,7 @@ def adapted_map(inspection: "Inspection") -> go.Figure:
 
 
 def similarity_map(inspection: "Inspection") -> go.Figure:
-    """How alike the encoder's frames are to each other: blocks are sounds that last or come again."""
+    """Draw the similarity of the encoder's frames: blocks are sounds that last or recur."""
     frames = pooled(np.array(inspection.encoded.astype(mx.float32)).T, 200).T
     frames = frames - frames.mean(axis=0)
     frames /= np.maximum(np.linalg.norm(frames, axis=1, keepdims=True), 1e-9)
@@ -77,9 +77,9 @@ def similarity_map(inspection: "Inspection") -> go.Figure:
 
 
 def ctc_map(inspection: "Inspection", unit_name: Callable[[int], str] = str) -> go.Figure | None:
-    """The CTC branch's likeliest units against time; None where the checkpoint has no such branch.
+    """Draw the likeliest units of the CTC branch over time; None if the checkpoint has no such branch.
 
-    `unit_name` turns an id into what is written at its row.
+    `unit_name` maps an id to the label of its row.
     """
     if inspection.ctc_logprobs is None:
         return None
@@ -100,7 +100,7 @@ def ctc_map(inspection: "Inspection", unit_name: Callable[[int], str] = str) -> 
 
 
 def first_token_bar(inspection: "Inspection", token_name: Callable[[int], str] = str) -> go.Figure:
-    """The ten likeliest first tokens of the transcript, and their probabilities."""
+    """Draw the probabilities of the ten likeliest first tokens."""
     logits = np.array(inspection.first_logits.astype(mx.float32)).astype(np.float64)
     probabilities = np.exp(logits - logits.max())
     probabilities /= probabilities.sum()
@@ -121,7 +121,7 @@ def _activations(frames: np.ndarray, seconds: float | None, title: str) -> go.Fi
     spread = frames.std(axis=0)
     scaled = (frames - frames.mean(axis=0)) / np.where(spread > 1e-9, spread, 1)
     z = pooled(scaled.T)
-    figure = heat_map(z, seconds, "RdBu_r", "deviations from its mean", rows=frames.shape[1], zmin=-3, zmax=3)
+    figure = heat_map(z, seconds, "RdBu_r", "standard deviations", rows=frames.shape[1], zmin=-3, zmax=3)
     figure.update_yaxes(title_text=title)
     return styled(figure, height=300)
 

@@ -1,4 +1,4 @@
-"""A recording and its transcript on one time axis, and where the time went."""
+"""A recording and its transcript on one time axis, and the time of each stage."""
 
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ _STAGE_COLOURS = (SKY, PURPLE, YELLOW, BLUE, GREEN, ORANGE, VERMILION, "#7f6fb5"
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """A recording as it is drawn: few columns, whatever its length. Made by `sound`."""
+    """A recording pooled to a few hundred columns, whatever its length. Made by `sound`."""
 
     seconds: float
     low: np.ndarray  # [C]: the smallest and largest sample of each column
@@ -63,9 +63,9 @@ class Sound:
 
 
 def sound(source: object, seconds: float, sample_rate: int | None = None) -> Sound:
-    """Read a recording of about `seconds` (a transcript's `duration`) once more, for drawing it.
+    """Read a recording of about `seconds` (a transcript's `duration`) for drawing, in bounded memory.
 
-    `source` is what `transcribe` takes. Memory stays small however long the recording is.
+    `source` is as for `transcribe`.
     """
     total = max(round(seconds * SAMPLE_RATE), 1)
     wave = _Pool(total, 2 * COLUMNS)
@@ -90,7 +90,7 @@ def sound(source: object, seconds: float, sample_rate: int | None = None) -> Sou
 
 
 def _block_features(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # a whole block is filled up, so that its frames and those of the next one follow each other without a gap
+    # a whole block is padded, so that its frames and those of the next one join without a gap
     missing = FRAME_LENGTH - FRAME_SHIFT if len(block) == _BLOCK_SECONDS * SAMPLE_RATE else 0
     bank = filterbank(mx.array(np.pad(block, (0, max(missing, FRAME_LENGTH - len(block))))))
     stacked = lfr(bank).reshape(-1, ROWS, MEL_BINS * LFR_WINDOW // ROWS).mean(axis=-1)
@@ -98,7 +98,7 @@ def _block_features(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Pool:
-    """Which column each of `total` things in a row belongs to."""
+    """Maps positions of a sequence of `total` to columns."""
 
     def __init__(self, total: int, columns: int):
         self.total, self.columns = max(total, 1), min(max(total, 1), columns)
@@ -125,7 +125,7 @@ class _MeanPool:
 
 
 def timeline(heard: Sound, transcript: Transcript | None = None) -> go.Figure:
-    """What was said and heard, on one time axis: segments and words, waveform, log-mel spectrogram, LFR features."""
+    """Draw segments and words, waveform, log-mel spectrogram and LFR features on one time axis."""
     figure = make_subplots(rows=4, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.13, 0.2, 0.34, 0.33])
     if transcript:
         _add_spoken(figure, transcript)
@@ -177,7 +177,7 @@ def _add_spoken(figure: go.Figure, transcript: Transcript) -> None:
 
 
 def timings_bar(timings: Timings) -> go.Figure:
-    """The seconds of each stage, one behind the other: the whole bar is the total."""
+    """Draw the seconds of each stage, stacked: the whole bar is the total."""
     figure = go.Figure()
     for name, seconds, colour in stage_seconds(timings):
         share = seconds / timings.total if timings.total else 0.0

@@ -1,4 +1,4 @@
-"""What all figures share: colours, looks, heat maps."""
+"""What all figures share: colours, layout, heat maps."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 from ..audio.features import mel_matrix
 from ..audio.files import SAMPLE_RATE
 
-COLUMNS = 600  # the most that a map is drawn with
-ROWS = 140  # the most rows that an activation map is drawn with
+COLUMNS = 600  # at most, of a map
+ROWS = 140  # at most, of a map of activations
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (  # Okabe and Ito's, for the colour-blind
     "#0072B2 #E69F00 #009E73 #D55E00 #56B4E9 #CC79A7 #C9BB22".split()
 )
@@ -16,7 +16,7 @@ GREY, FAINT = "#8a8f98", "rgba(138,143,152,0.25)"
 
 
 def plain(text: str, most: int) -> str:
-    """Text as Plotly shall show it: no markup, no control characters, no longer than `most`."""
+    """Escape text for Plotly: no markup, no control characters, at most `most` characters."""
     text = "".join(char if char.isprintable() else "·" for char in text)
     text = text if len(text) <= most else text[: most - 1] + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -43,7 +43,7 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
 def heat_map(
     z: np.ndarray, seconds: float | None, colours: str, what: str, rows: int | None = None, **more
 ) -> go.Figure:
-    """A heat map of [rows, columns]; rows are pooled where there are more than can be seen."""
+    """Draw a heat map of [rows, columns]; rows are pooled where there are too many to be seen."""
     step = 1
     if rows and len(z) > ROWS:
         step = -(-len(z) // ROWS)
@@ -87,7 +87,7 @@ def centres(seconds: float, columns: int) -> np.ndarray:
 
 
 def bin_frequencies() -> np.ndarray:
-    """The frequency that each mel bin hears best, in Hz."""
+    """The centre frequency of each mel bin, in Hz."""
     return mel_matrix().argmax(axis=0) * (SAMPLE_RATE / 2) / (len(mel_matrix()) - 1)
 
 

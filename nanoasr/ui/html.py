@@ -138,7 +138,7 @@ def model_line(info: Info) -> str:
 
 
 def model_table(info: Info) -> str:
-    """Everything that is known of the loaded model."""
+    """All details of the loaded model."""
     times = (
         f"yes, by {info.aligner}" if info.timestamps else "no: it has no usable CTC branch, so segments have times only"
     )
@@ -173,7 +173,7 @@ def table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> str:
 
 
 def prompt(before: Sequence[tuple[int, str]], audio_tokens: int, after: Sequence[tuple[int, str]]) -> str:
-    """The prompt, id by id, and where the audio stands in it."""
+    """The prompt, token by token, with the position of the audio."""
 
     def chips(ids: Sequence[tuple[int, str]]) -> str:
         return "".join(f"<span class='chip'><b>{escape(text)}</b><i>{i}</i></span>" for i, text in ids)
@@ -184,7 +184,7 @@ def prompt(before: Sequence[tuple[int, str]], audio_tokens: int, after: Sequence
 
 
 def visible(text: str) -> str:
-    """A token's text as something to look at: spaces, line ends, and bytes that are no character yet."""
+    """A token's text with visible spaces, line ends and incomplete characters."""
     if not text.strip("\ufffd"):
         return "(bytes)"
     return _clean(text).replace("\n", "↵").replace(" ", "␣")

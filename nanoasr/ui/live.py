@@ -1,4 +1,4 @@
-"""The Live tab: text while somebody speaks. What stands, and what may still change, look different."""
+"""The Live tab: text while somebody speaks. Committed and tentative text look different."""
 
 import secrets
 from collections.abc import Iterator
@@ -17,15 +17,14 @@ from .transcribe import AUTO
 
 _FORMATS = ("txt", "srt", "vtt", "json")
 _AT_ONCE = 8
-_EVERY = 0.3  # seconds between two looks for new sound
-_PATIENCE = 0.4  # seconds that the text of a piece is waited for; meanwhile the browser collects the next
-_MOST_SHOWN = 6000  # characters and
-_MOST_LISTED = 200  # segments while it listens, for all of it is sent each time; the downloads have the rest
+_EVERY = 0.3  # seconds between two requests with new sound
+_PATIENCE = 0.4  # seconds that a request waits for the text of its piece; the browser collects the next meanwhile
+_MOST_SHOWN, _MOST_LISTED = 6000, 200  # characters and segments during a session: each update sends all of them
 _INVITATION = "Press Start and speak. The sound goes to this server only."
 
 
 def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
-    """Lay the tab out and wire it."""
+    """Build the tab."""
     microphones = Microphones(_AT_ONCE)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -38,7 +37,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
                 hotwords = gr.Textbox(
                     "",
                     label="Hotwords",
-                    placeholder="names and terms to listen for, with commas between",
+                    placeholder="names and terms to listen for, separated by commas",
                     max_length=4000,
                 )
                 itn = gr.Checkbox(True, label="Numbers and dates in figures")
@@ -51,9 +50,9 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
                     gr.DownloadButton(f".{name}", interactive=False, size="sm", min_width=60) for name in _FORMATS
                 ]
     segments = gr.HTML(_segments(()), elem_id="live-segments")
-    chart = gr.Plot(label="How late the text came", show_label=False, visible=False, elem_id="latency")
+    chart = gr.Plot(label="Latency of the text", show_label=False, visible=False, elem_id="latency")
 
-    sound = gr.Textbox(visible=False)  # never shown: what the browser's microphone gives comes in its place
+    sound = gr.Textbox(visible=False)  # replaced by the sound of the browser's microphone (js=)
     clock = gr.Timer(_EVERY, active=False)
 
     def switched(on: bool) -> dict:
@@ -117,7 +116,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
         if not listening:
             yield switched(False)
             return
-        yield {stop: gr.Button(interactive=False), status: html.progress("Writing the last words…", None)}
+        yield {stop: gr.Button(interactive=False), status: html.progress("Finishing…", None)}
         try:
             if piece:
                 listening.hear(microphone.read_piece(piece))
@@ -141,7 +140,7 @@ def build(model: SharedModel, tab: gr.Tab, max_seconds: float) -> None:
 
 def _visitor(request: gr.Request) -> str:
     if not request.session_hash:
-        raise AudioError("Live listening needs a page that is open.")
+        raise AudioError("Live transcription needs an open page.")
     return request.session_hash
 
 
@@ -151,7 +150,7 @@ def _languages(model: SharedModel) -> gr.Dropdown:
 
 
 def _text(heard: Heard) -> str:
-    """All text; its end stays in sight."""
+    """All text; the box stays scrolled to its end."""
     if heard.transcript:
         parts = [_part("committed", heard.transcript.text)]
     else:
@@ -159,11 +158,11 @@ def _text(heard: Heard) -> str:
         tentative = join_texts([stands, heard.tentative])[len(stands) :] if heard.tentative else ""
         shown = stands if len(stands) <= _MOST_SHOWN else "…" + stands[-_MOST_SHOWN:]
         parts = [_part("committed", shown), _part("tentative", tentative)]
-    shown = "".join(parts) or '<span class="nothing">What is said appears here.</span>'
-    legend = '<span class="committed">settled</span><span class="tentative">may still change</span>'
+    shown = "".join(parts) or '<span class="nothing">The text appears here.</span>'
+    legend = '<span class="committed">final</span><span class="tentative">may still change</span>'
     return (
         f'<div class="legend">{legend}</div>'
-        f'<div class="live-text" tabindex="0" role="log" aria-label="What was heard"><div>{shown}</div></div>'
+        f'<div class="live-text" tabindex="0" role="log" aria-label="Text"><div>{shown}</div></div>'
     )
 
 
@@ -172,14 +171,14 @@ def _part(kind: str, text: str) -> str:
 
 
 def _figures(heard: Heard) -> str:
-    """How late the text comes, as a row of figures."""
+    """Latencies of the text, as a row of figures."""
     cost, waits = heard.latency, sorted(heard.waits)
     shown = [
-        (_seconds(cost.first_text), "speech before the first text"),
-        (_seconds(waits[len(waits) // 2] if waits else None), "from a word's end until it is settled (median)"),
-        (_seconds(heard.late[-1][1] if heard.late else None), "work for the last update"),
-        (f"{cost.work / cost.audio:.2f}" if cost.audio else "–", "seconds of work per second"),
-        (f"{cost.accepted / cost.drafted:.0%}" if cost.drafted else "–", "of guessed tokens were right"),
+        (_seconds(cost.first_text), "of speech before the first text"),
+        (_seconds(waits[len(waits) // 2] if waits else None), "from the end of a word until it is final (median)"),
+        (_seconds(heard.late[-1][1] if heard.late else None), "of work for the last update"),
+        (f"{cost.work / cost.audio:.2f}" if cost.audio else "–", "s of work per s of speech"),
+        (f"{cost.accepted / cost.drafted:.0%}" if cost.drafted else "–", "of drafted tokens accepted"),
     ]
     cells = "".join(f"<div><b>{value}</b><span>{html.escape(name)}</span></div>" for value, name in shown)
     return f'<div class="figures">{cells}</div>'
@@ -194,7 +193,7 @@ def _lost(heard: Heard) -> str:
 
 
 def _segments(found: tuple[Segment, ...]) -> str:
-    """Those that are over, the newest first."""
+    """The finished segments, the newest first."""
     items = "".join(
         f'<li><span class="time">{html.clock(segment.start)}–{html.clock(segment.end)}</span>'
         f"<span>{html.escape(segment.text)}</span></li>"
@@ -209,12 +208,12 @@ def _outcome(heard: Heard) -> str:
     if not heard.transcript:
         return html.message("No sound came from the microphone. Is it on, and may this page use it?", "warning")
     if not heard.transcript.text:
-        return html.message(f"No words were heard in {heard.seconds:.0f} s. Is the microphone near enough?", "warning")
+        return html.message(f"No words were recognized in {heard.seconds:.0f} s. Is the microphone too far?", "warning")
     return html.message(f"Done: {heard.seconds:.1f} s{_lost(heard)}. The text can be downloaded below.", "done")
 
 
 def _files(found: Transcript, cache: Path, buttons: list[gr.DownloadButton]) -> dict:
-    """The download buttons with their files, which lie in Gradio's own folder and are deleted with the rest of it."""
+    """The download buttons with their files, in the folder for uploads and downloads."""
     paths = write_all(found, cache / secrets.token_hex(16), "live", _FORMATS)
     return {
         button: gr.DownloadButton(value=str(path), interactive=True)

@@ -1,4 +1,4 @@
-"""`/live` for programs: a recording heard as a microphone would give it, and what is known of its text meanwhile."""
+"""`/live` for programs: a recording transcribed as if it came from a microphone."""
 
 import json
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from .problems import api_error
 from .recordings import check_length
 
 _AT_ONCE = 4
-_BLOCK = 0.5  # seconds between two guesses
+_BLOCK = 0.5  # seconds of sound between two updates
 
 
 def build(model: SharedModel, max_seconds: float) -> None:
-    """Offer the endpoint; the page shows nothing of it."""
+    """Add the endpoint; the page does not show it."""
 
     def live(audio, language="auto", hotwords="", itn=True) -> Iterator[dict]:
-        """Hear a recording bit by bit: what stands, what may still change, segments as they end; then the transcript.
+        """Transcribe a recording live: updates every half second, then the transcript.
 
-        Each update has the `seconds` heard, the `committed` and `tentative` text of the open segment, and the
-        `segments` that have ended since the last one.
+        Each update has the `seconds` so far, the `committed` and `tentative` text of the open segment, and the
+        `segments` that have ended since the last update.
         """
         try:
             if not audio:
@@ -38,11 +38,11 @@ def build(model: SharedModel, max_seconds: float) -> None:
                     update = session.push(block)
                     if update:
                         known = _json(update)
-                    yield known | {"seconds": heard / SAMPLE_RATE}  # without news too: so that a lost client is noticed
+                    yield known | {"seconds": heard / SAMPLE_RATE}  # unchanged ones, too: they notice clients that left
                     known["segments"] = []
                 yield json.loads(session.finish().to_json())
         except Exception as error:
-            raise api_error(error, "live listening failed") from error
+            raise api_error(error, "live transcription failed") from error
 
     audio = gr.Audio(type="filepath", visible=False)
     language, hotwords = gr.Textbox("auto", visible=False), gr.Textbox("", max_length=4000, visible=False)

@@ -1,4 +1,4 @@
-"""What handlers yield, as the page needs it."""
+"""Updates of handlers, made safe for Gradio."""
 
 import contextlib
 import functools
@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 
 def repeating(handler: Callable[..., Iterator[dict]]) -> Callable[..., Iterator[dict]]:
-    """A generator of updates, each of which repeats what came before it.
+    """Make each update of a handler repeat the ones before it.
 
-    Gradio sends differences, and the page puts them into the objects that it may not have shown yet: of two updates
-    that come close together, a figure or a button that only the first names would be lost.
+    Gradio sends differences, which the page may merge before it shows them: of two updates in quick succession, a
+    figure or a button that only the first one names would be lost.
     """
 
     @functools.wraps(handler)

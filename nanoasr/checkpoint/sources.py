@@ -34,6 +34,7 @@ NEEDED_FILES = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "model.pt",
+    "campplus_cn_common.bin",
     "tokenizer.json",
     "tokenizer_config.json",
     "tokens.json",

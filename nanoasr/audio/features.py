@@ -31,14 +31,17 @@ def lfr_count(frames: int) -> int:
     return -(-frames // LFR_SHIFT)
 
 
-def filterbank(samples: mx.array) -> mx.array:
-    """Compute log mel energies [..., T, 80] of 16 kHz samples in [-1, 1], [..., N]."""
+def filterbank(samples: mx.array, scale: float = 32768.0, window: np.ndarray | None = None) -> mx.array:
+    """Compute log mel energies [..., T, 80] of 16 kHz samples in [-1, 1], [..., N].
+
+    `scale` is what the samples are multiplied by; `window` [400] replaces the Hamming window.
+    """
     frames = frame_count(samples.shape[-1])
     positions = mx.arange(frames)[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
-    x = samples.astype(mx.float32)[..., positions] * 32768.0
+    x = samples.astype(mx.float32)[..., positions] * scale
     x = x - x.mean(axis=-1, keepdims=True)
     previous = mx.concatenate([x[..., :1], x[..., :-1]], axis=-1)  # the first sample precedes itself
-    x = (x - PRE_EMPHASIS * previous) * mx.array(_hamming())
+    x = (x - PRE_EMPHASIS * previous) * mx.array(_hamming() if window is None else window)
     spectrum = mx.fft.rfft(x, n=FFT_SIZE)
     power = mx.square(spectrum.real) + mx.square(spectrum.imag)
     mel = power @ mx.array(mel_matrix())

@@ -5,41 +5,23 @@ import functools
 import mlx.core as mx
 import numpy as np
 
-from ..audio.features import FFT_SIZE, FRAME_LENGTH, FRAME_SHIFT, PRE_EMPHASIS, SAMPLE_RATE, mel_matrix
+from ..audio.features import FRAME_LENGTH, FRAME_SHIFT, SAMPLE_RATE, filterbank, frame_count
 
 MEL_BINS = 40
 
 
 def mel_energies(windows: mx.array) -> mx.array:
     """Samples [B, N] -> [B, 1 + N // 160, 40], as `librosa.feature.melspectrogram` gives them; no logarithm."""
-    half = FRAME_LENGTH // 2
-    power = _power(mx.pad(windows, [(0, 0), (half, half)]), mx.array(_hann()), FRAME_LENGTH)
-    return power @ mx.array(slaney_filters())
+    padded = mx.pad(windows.astype(mx.float32), [(0, 0), (FRAME_LENGTH // 2, FRAME_LENGTH // 2)])
+    positions = mx.arange(frame_count(padded.shape[-1]))[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
+    spectrum = mx.fft.rfft(padded[..., positions] * mx.array(_hann()))
+    return (mx.square(spectrum.real) + mx.square(spectrum.imag)) @ mx.array(slaney_filters())
 
 
 def kaldi_filterbank(windows: mx.array) -> mx.array:
     """Samples [B, N] in [-1, 1] -> log mel energies [B, T, 80] less their mean over time, as FunASR feeds CAM++."""
-    frames = _frames(windows)
-    frames = frames - frames.mean(axis=-1, keepdims=True)
-    before = mx.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
-    power = _spectrum((frames - PRE_EMPHASIS * before) * mx.array(_povey()), FFT_SIZE)
-    mel = mx.log(mx.maximum(power @ mx.array(mel_matrix()), float(np.finfo(np.float32).eps)))
+    mel = filterbank(windows, scale=1.0, window=_povey())
     return mel - mel.mean(axis=1, keepdims=True)
-
-
-def _power(windows: mx.array, window: mx.array, size: int) -> mx.array:
-    return _spectrum(_frames(windows) * window, size)
-
-
-def _frames(windows: mx.array) -> mx.array:
-    count = max(0, 1 + (windows.shape[-1] - FRAME_LENGTH) // FRAME_SHIFT)
-    positions = mx.arange(count)[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
-    return windows.astype(mx.float32)[..., positions]
-
-
-def _spectrum(frames: mx.array, size: int) -> mx.array:
-    spectrum = mx.fft.rfft(frames, n=size)
-    return mx.square(spectrum.real) + mx.square(spectrum.imag)
 
 
 @functools.cache

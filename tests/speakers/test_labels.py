@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 from transcripts import segment, timed, untimed
 
+from nanoasr.results import Candidate
 from nanoasr.speakers.labels import label_segments
 from nanoasr.speakers.turns import Turn
 
@@ -32,6 +35,20 @@ def test_one_voice_leaves_a_segment_whole():
 def test_a_segment_without_times_gets_the_speaker_who_speaks_most_in_it():
     (labelled,) = label_segments([segment(*untimed("are", " you", " well"), end=2.2)], TURNS)
     assert (labelled.text, labelled.speaker) == ("are you well", "S2")
+
+
+def test_a_word_without_times_stays_with_the_word_before_it():
+    first, _, third = timed("one", " two", " three", step=1.0)
+    tokens = (first, *untimed(" two"), third)
+    parts = label_segments([segment(*tokens, end=3)], [Turn(0, 1.9, "S1"), Turn(2, 3, "S2")])
+    assert [(part.text, part.start, part.end) for part in parts] == [("one two", 0, 2), ("three", 2, 3)]
+
+
+def test_a_split_segment_keeps_no_alternatives_to_the_whole():
+    whole = replace(segment(*timed("a", " b"), end=1), nbest=(Candidate("a b", -1.0, -0.5),))
+    turns = [Turn(0, 0.5, "S1"), Turn(0.5, 1, "S2")]
+    assert [part.nbest for part in label_segments([whole], turns)] == [(), ()]
+    assert label_segments([whole], turns[:1])[0].nbest == whole.nbest
 
 
 def test_words_between_turns_get_the_nearest_speaker():

@@ -138,6 +138,7 @@ class _Session:
                 self._take(event, event_id)
             except APIError as error:
                 self._tell_error(error, event_id)
+            await asyncio.sleep(0)  # answers are sent while messages that came together are read
             while self._backlog > BACKLOG_BYTES:
                 self._changed.clear()
                 await self._changed.wait()

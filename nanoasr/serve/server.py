@@ -42,6 +42,7 @@ def make_server(app: Starlette) -> Server:
             ws="websockets-sansio",
             ws_max_size=_MESSAGE_BYTES,
             ws_max_queue=4,
+            ws_per_message_deflate=False,  # audio in base64 gains little, and each connection would hold its tables
             ws_ping_interval=30,
             ws_ping_timeout=120,  # a client whose sending is held up answers late
             timeout_keep_alive=30,

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import socket
 
 import numpy as np
 import openai
@@ -266,8 +267,11 @@ def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
     monkeypatch.setattr(realtime, "MOST_EVENTS", 20)
 
     async def talk() -> Talker:
-        async with Talker(served, max_queue=1) as talker:
-            for _ in range(20_000):  # more than the buffers of both sides hold
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", served.port))
+        async with Talker(served, max_queue=1, sock=connection) as talker:
+            for _ in range(40_000):  # more than the buffers of both sides hold
                 try:
                     await talker.socket.send('{"type": "' + 60 * "x" + '"}')
                 except websockets.ConnectionClosed:
@@ -279,6 +283,19 @@ def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
     talker = asyncio.run(talk())
     assert talker.events[-1]["error"]["code"] == "client_too_slow"
     assert talker.socket.close_code == 1013
+
+
+def test_a_burst_of_events_is_answered_one_by_one(served):
+    async def talk() -> Talker:
+        async with Talker(served, max_queue=None) as talker:
+            frames = talker.socket.protocol
+            for _ in range(realtime.MOST_EVENTS + 100):
+                frames.send_text(b'{"type": "nothing"}')
+            talker.socket.transport.write(b"".join(frames.data_to_send()))
+            await talker.until("error", realtime.MOST_EVENTS + 100)
+        return talker
+
+    assert {event["error"]["code"] for event in asyncio.run(talk()).of("error")} == {"invalid_value"}
 
 
 def test_eight_sessions_at_once_are_all_right(served, texts):

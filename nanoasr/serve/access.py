@@ -1,4 +1,4 @@
-"""The access log, request metrics, and the last line of defence: an error of any kind becomes a plain 500."""
+"""The access log, request metrics, and a plain 500 for unexpected errors."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _DRAINED, _DRAIN_SECONDS = 4, 10.0  # how much of a refused body is read, in lar
 
 @dataclass
 class Record:
-    """What the log says of a request. Endpoints add to it; no text of a transcript or prompt ever is."""
+    """The logged fields of a request, set by endpoints. Never any text of a transcript or prompt."""
 
     route: str = "other"
     model: str | None = None
@@ -31,7 +31,7 @@ class Record:
 
 
 def record_of(scope: Scope) -> Record:
-    """The record of the request at hand."""
+    """Return the record of a request."""
     return scope.setdefault("nanoasr.record", Record())
 
 

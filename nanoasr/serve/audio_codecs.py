@@ -1,4 +1,4 @@
-"""Audio of realtime sessions: PCM16 and G.711 bytes -> samples."""
+"""Decode PCM16 and G.711 audio of realtime sessions."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ PCM_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """What the bytes of a session are: "audio/pcm" (16 bits, little-endian), "audio/pcmu" or "audio/pcma"; mono."""
+    """Encoding of a session's audio: "audio/pcm" (16 bits, little-endian), "audio/pcmu" or "audio/pcma"; mono."""
 
     type: str = "audio/pcm"
     rate: int = 24000
@@ -21,7 +21,7 @@ class AudioFormat:
         return 2 if self.type == "audio/pcm" else 1
 
     def seconds(self, size: int) -> float:
-        """How long so many bytes are."""
+        """Duration of that many bytes."""
         return size / (self.sample_bytes * self.rate)
 
     def decode(self, content: bytes) -> np.ndarray:

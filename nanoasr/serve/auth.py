@@ -1,4 +1,4 @@
-"""The API key: asked for on every route but /health, WebSocket included."""
+"""API key authentication of every route but /health, WebSocket included."""
 
 import hashlib
 import hmac
@@ -25,7 +25,7 @@ class RequireKey:
         """Let the request through, or refuse it before anything of it is read."""
         if scope["type"] == "lifespan" or self._digest is None or scope["path"] in _OPEN_PATHS:
             return await self.app(scope, receive, send)
-        # Every key is compared, by digests of one length: the time taken tells nothing about the right one.
+        # Digests of equal length are compared, all of them, so that timing reveals nothing about the key.
         matches = [hmac.compare_digest(_digest(key), self._digest) for key in _keys(scope)]
         if any(matches):
             return await self.app(scope, receive, send)

@@ -13,7 +13,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 class APIError(Exception):
-    """A request that cannot be answered; `body` is what the client is sent."""
+    """An error with its HTTP status; `response` is what the client receives."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class APIError(Exception):
 
 
 class ClientGone(Exception):
-    """The client closed the connection; nobody reads an answer."""
+    """The client closed the connection."""
 
 
 def from_library(error: NanoASRError) -> APIError:
-    """Convert an error of the recognizer; the client's audio and options are the cause of all but a few."""
+    """Convert an error of the recognizer; most are caused by the audio or an option of the request."""
     if isinstance(error, AudioTooLongError):
         return APIError(413, str(error), code="audio_too_long", param="file")
     if isinstance(error, HubError):
@@ -61,7 +61,7 @@ def from_library(error: NanoASRError) -> APIError:
 
 
 def server_error() -> APIError:
-    """The answer to whatever went wrong here; details are in the server's log only."""
+    """Return a 500; the details are only logged."""
     return APIError(500, _MESSAGES[500], code="internal_error")
 
 

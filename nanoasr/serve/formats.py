@@ -66,7 +66,7 @@ def diarized_json(transcript: Transcript) -> dict:
 
 
 def segment_event(index: int, segment: Segment) -> dict:
-    """A segment as `diarized_json` and streams have it; the speaker is "" where none was told apart."""
+    """Format a segment for `diarized_json` and streams; the speaker is "" where unknown."""
     return {
         "type": "transcript.text.segment",
         "id": f"seg_{index}",

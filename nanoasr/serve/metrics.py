@@ -14,7 +14,7 @@ _RECENT = 100  # transcriptions that the real-time factor is taken over
 
 @dataclass
 class Gauges:
-    """What goes on at the moment."""
+    """Current values."""
 
     running: int = 0
     waiting: int = 0
@@ -23,7 +23,7 @@ class Gauges:
 
 @dataclass
 class Metrics:
-    """What has been served so far."""
+    """Counters since the start, and current values."""
 
     gauges: Gauges = field(default_factory=Gauges)
     _requests: Counter = field(default_factory=Counter)  # (route, status)
@@ -93,5 +93,5 @@ def _resident_bytes() -> int:
             return int(file.read().split()[1]) * 4096
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS tells no more without a library
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS has only the peak without a library
     return peak if sys.platform == "darwin" else peak * 1024

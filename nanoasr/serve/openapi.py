@@ -47,7 +47,7 @@ def form_fields() -> dict[str, dict]:
     return {
         "file": {"type": "string", "format": "binary", "description": "A recording in any common format."},
         "model": _TEXT | {"description": "A model that /v1/models lists."},
-        "language": _TEXT | {"description": "A code such as en, or a name; the model tells if it is missing."},
+        "language": _TEXT | {"description": "A code such as en, or a name; detected if missing."},
         "languages[]": _TEXTS | {"description": "Possible languages; a single one counts as language."},
         "prompt": _TEXT | {"description": "Words to listen for, with commas between them."},
         "hotwords": _TEXT | {"description": "The same."},

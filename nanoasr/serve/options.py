@@ -1,4 +1,4 @@
-"""The form fields of `/v1/audio/transcriptions` -> what is asked of the recognizer."""
+"""Parse and validate the form fields of `/v1/audio/transcriptions`."""
 
 import json
 import types
@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
-    """One request, checked. `recognizer` holds the keyword arguments for `Recognizer.transcribe`."""
+    """A validated request. `recognizer` holds the keyword arguments for `Recognizer.transcribe`."""
 
     model: str
     file: UploadFile
@@ -36,7 +36,7 @@ class TranscriptionRequest:
 
 
 def read_request(form: FormData) -> TranscriptionRequest:
-    """Check a form; a field that cannot be used is a 400 that names it."""
+    """Validate a form; an invalid field raises a 400 that names it."""
     read = _Fields(form)
     file = form.get("file")
     if not isinstance(file, UploadFile):
@@ -69,18 +69,18 @@ def read_request(form: FormData) -> TranscriptionRequest:
 
 
 def prompt_words(prompt: str | None) -> list[str]:
-    """The words to listen for in a prompt: its pieces between commas and line ends, prose left out."""
+    """Extract hotwords from a prompt: its pieces between commas and line ends that are short enough."""
     words = [word for word in split_hotwords(prompt) if len(word) <= _LONGEST_PROMPT_WORD]
     return words[:_MOST_PROMPT_WORDS]
 
 
 def only(languages: list[str]) -> str | None:
-    """The one possible language; None when there are several, as the model tells them apart."""
+    """Return the language if there is exactly one; else None, so that it is detected."""
     return languages[0] if len(languages) == 1 else None
 
 
 def vad_options(threshold: float | None, padding_ms: float | None, silence_ms: float | None) -> VadOptions:
-    """Voice-activity options from OpenAI's `server_vad` settings, moved into the detector's range."""
+    """Convert OpenAI's `server_vad` settings, clipped to the detector's range."""
     default = VadOptions()
     silence = default.min_silence if silence_ms is None else _between(silence_ms / 1000, 0.1, 10.0)
     padding = default.pad if padding_ms is None else padding_ms / 1000

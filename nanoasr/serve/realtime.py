@@ -24,10 +24,10 @@ from .realtime_items import Listener
 from .service import Service
 
 ROUTE = "/v1/realtime"
-BACKLOG_BYTES = 4 * 2**20  # of audio that waits for the recognizer; then the client's sending is held up
-MOST_EVENTS = 512  # that wait for the client to read them
-_SHORTEST_PUSH = 0.1  # seconds; less audio waits for more, since the recognizer acts every 0.1 s
-_FAREWELL = 5.0  # seconds for a slow client to take the error that ends its session
+BACKLOG_BYTES = 4 * 2**20  # of audio not yet transcribed; beyond that nothing more is read from the client
+MOST_EVENTS = 512  # queued for the client
+_SHORTEST_PUSH = 0.1  # seconds; shorter audio waits for more, since a session works in steps of 0.1 s
+_CLOSE_SECONDS = 5.0  # seconds to send the error that ends a session
 _POLICY, _TRY_LATER, _NORMAL = 1008, 1013, 1000
 
 
@@ -51,7 +51,7 @@ async def realtime(socket: WebSocket) -> None:
         await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
         session = _Session(socket, service, asr, SessionConfig(name))
         await session.run()
-        record.audio_seconds = session.heard
+        record.audio_seconds = session.audio_seconds
     finally:
         service.close_session()
 
@@ -65,8 +65,8 @@ def _check_origin(socket: WebSocket, allowed: Sequence[str]) -> None:
 
 
 @dataclass
-class _Order:
-    """Something for the listener to do, in the order it came."""
+class _Command:
+    """A client event for the listener; they run in the command of arrival."""
 
     kind: str
     content: Any = None
@@ -81,18 +81,18 @@ class _Session:
         self._loop = asyncio.get_running_loop()
         self._id, self._expires_at = f"sess_{secrets.token_hex(10)}", int(time.time() + service.max_seconds)
         self._events: asyncio.Queue[dict] = asyncio.Queue(MOST_EVENTS)
-        self._orders: deque[_Order] = deque()
+        self._commands: deque[_Command] = deque()
         self._backlog = 0
-        self._changed = asyncio.Event()  # orders came, or were done
+        self._changed = asyncio.Event()  # commands were added or finished
         self._end: asyncio.Future[tuple[APIError | None, int]] = self._loop.create_future()
-        self._listener = Listener(asr, config, self._from_thread, service.metrics)
-        self.heard = 0.0
+        self._listener = Listener(asr, config, self._emit_from_thread, service.metrics)
+        self.audio_seconds = 0.0
 
     async def run(self) -> None:
         """Serve until either side ends."""
         beta = "realtime=v1" in self._socket.headers.get("openai-beta", "")
-        self._tell_session("transcription_session.created" if beta else "session.created")
-        tasks = [asyncio.ensure_future(work()) for work in (self._receive, self._obey, self._send)]
+        self._emit_session("transcription_session.created" if beta else "session.created")
+        tasks = [asyncio.ensure_future(work()) for work in (self._receive, self._process, self._send)]
         for task in tasks:
             task.add_done_callback(self._task_done)
         try:
@@ -104,7 +104,7 @@ class _Session:
             await asyncio.to_thread(self._listener.close)
         if self._socket.application_state == WebSocketState.CONNECTED == self._socket.client_state:
             with contextlib.suppress(asyncio.TimeoutError, RuntimeError, WebSocketDisconnect):
-                await asyncio.wait_for(self._say_goodbye(error, code), _FAREWELL)
+                await asyncio.wait_for(self._close(error, code), _CLOSE_SECONDS)
 
     def _task_done(self, task: asyncio.Task) -> None:
         if task.cancelled() or self._end.done():
@@ -115,7 +115,7 @@ class _Session:
         else:
             self._end.set_result((None, _NORMAL))
 
-    async def _say_goodbye(self, error: APIError | None, code: int) -> None:
+    async def _close(self, error: APIError | None, code: int) -> None:
         while error and not self._events.empty():
             await self._socket.send_text(json.dumps(self._events.get_nowait(), ensure_ascii=False))
         if error:
@@ -135,31 +135,31 @@ class _Session:
                 event = _parse(message.get("text"))
                 given = event.get("event_id")
                 event_id = given if isinstance(given, str) else None
-                self._take(event, event_id)
+                self._handle(event, event_id)
             except APIError as error:
-                self._tell_error(error, event_id)
+                self._emit_error(error, event_id)
             await asyncio.sleep(0)  # answers are sent while messages that came together are read
             while self._backlog > BACKLOG_BYTES:
                 self._changed.clear()
                 await self._changed.wait()
 
-    def _take(self, event: dict, event_id: str | None) -> None:
+    def _handle(self, event: dict, event_id: str | None) -> None:
         kind = event.get("type")
         if kind == "input_audio_buffer.append":
             content = _audio(event.get("audio"))
-            self.heard += self._config.format.seconds(len(content))
-            if self.heard > self._service.max_seconds:
+            self.audio_seconds += self._config.format.seconds(len(content))
+            if self.audio_seconds > self._service.max_seconds:
                 self._stop(APIError(400, "Your session hit the maximum duration.", code="session_expired"), _NORMAL)
                 return
             self._backlog += len(content)
-            if self._orders and self._orders[-1].kind == kind and len(self._orders[-1].content) < BACKLOG_BYTES:
-                self._orders[-1].content += content
+            if self._commands and self._commands[-1].kind == kind and len(self._commands[-1].content) < BACKLOG_BYTES:
+                self._commands[-1].content += content
             else:
-                self._orders.append(_Order(kind, bytearray(content)))
+                self._commands.append(_Command(kind, bytearray(content)))
         elif kind in ("session.update", "transcription_session.update"):
-            self._orders.append(_Order(kind, event.get("session"), event_id))
+            self._commands.append(_Command(kind, event.get("session"), event_id))
         elif kind in ("input_audio_buffer.commit", "input_audio_buffer.clear"):
-            self._orders.append(_Order(kind, None, event_id))
+            self._commands.append(_Command(kind, None, event_id))
         else:
             message = f"type: {str(kind)[:60]!r} is not an event of transcription sessions."
             raise APIError(400, message, code="invalid_value", param="type")
@@ -167,40 +167,40 @@ class _Session:
 
     # to the recognizer
 
-    async def _obey(self) -> None:
+    async def _process(self) -> None:
         while True:
-            while not self._orders or self._too_little():
+            while not self._commands or self._too_little():
                 self._changed.clear()
                 await self._changed.wait()
-            order = self._orders.popleft()
+            command = self._commands.popleft()
             try:
-                await self._do(order)
+                await self._run(command)
             except NanoASRError as error:
-                self._tell_error(from_library(error), order.event_id)
+                self._emit_error(from_library(error), command.event_id)
             except APIError as error:
-                self._tell_error(error, order.event_id)
+                self._emit_error(error, command.event_id)
 
     def _too_little(self) -> bool:
-        first = self._orders[0]
-        is_audio = len(self._orders) == 1 and first.kind == "input_audio_buffer.append"
+        first = self._commands[0]
+        is_audio = len(self._commands) == 1 and first.kind == "input_audio_buffer.append"
         return is_audio and self._config.format.seconds(len(first.content)) < _SHORTEST_PUSH
 
-    async def _do(self, order: _Order) -> None:
-        if order.kind == "input_audio_buffer.append":
-            await self._on_thread(self._listener.push, bytes(order.content))
-            self._backlog -= len(order.content)
+    async def _run(self, command: _Command) -> None:
+        if command.kind == "input_audio_buffer.append":
+            await self._on_thread(self._listener.push, bytes(command.content))
+            self._backlog -= len(command.content)
             self._changed.set()
-        elif order.kind == "input_audio_buffer.commit":
+        elif command.kind == "input_audio_buffer.commit":
             await self._on_thread(self._listener.commit)
-        elif order.kind == "input_audio_buffer.clear":
+        elif command.kind == "input_audio_buffer.clear":
             await self._on_thread(self._listener.clear)
         else:
-            flat = order.kind == "transcription_session.update"
-            config = self._config.updated_flat(order.content) if flat else self._config.updated(order.content)
+            flat = command.kind == "transcription_session.update"
+            config = self._config.updated_flat(command.content) if flat else self._config.updated(command.content)
             asr = await self._service.models.get(config.model)
             await self._on_thread(self._listener.reconfigure, asr, config)
             self._config = config
-            self._tell_session("transcription_session.updated" if flat else "session.updated")
+            self._emit_session("transcription_session.updated" if flat else "session.updated")
 
     async def _on_thread(self, call: Callable[..., None], *args: Any) -> None:
         await self._loop.run_in_executor(self._service.listeners, call, *args)
@@ -211,22 +211,22 @@ class _Session:
         while True:
             await self._socket.send_text(json.dumps(await self._events.get(), ensure_ascii=False))
 
-    def _from_thread(self, event: dict) -> None:
-        self._loop.call_soon_threadsafe(self._tell, event)
+    def _emit_from_thread(self, event: dict) -> None:
+        self._loop.call_soon_threadsafe(self._emit, event)
 
-    def _tell(self, event: dict) -> None:
+    def _emit(self, event: dict) -> None:
         try:
             self._events.put_nowait({"event_id": _event_id()} | event)
         except asyncio.QueueFull:
             message = f"The session was closed: {MOST_EVENTS} events were waiting to be read."
             self._stop(APIError(429, message, code="client_too_slow"), _TRY_LATER)
 
-    def _tell_error(self, error: APIError, event_id: str | None) -> None:
-        self._tell({"type": "error", "error": error.error | {"event_id": event_id}})
+    def _emit_error(self, error: APIError, event_id: str | None) -> None:
+        self._emit({"type": "error", "error": error.error | {"event_id": event_id}})
 
-    def _tell_session(self, kind: str) -> None:
+    def _emit_session(self, kind: str) -> None:
         describe = self._config.describe_flat if kind.startswith("transcription_session") else self._config.describe
-        self._tell({"type": kind, "session": describe(self._id, self._expires_at)})
+        self._emit({"type": kind, "session": describe(self._id, self._expires_at)})
 
     def _stop(self, error: APIError, code: int) -> None:
         if not self._end.done():

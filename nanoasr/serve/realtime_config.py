@@ -43,7 +43,7 @@ class TurnDetection:
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """How a session listens; `turn_detection` None: the client commits."""
+    """Configuration of a session. With `turn_detection` None the client commits the buffer."""
 
     model: str
     format: AudioFormat = _FLAT_FORMATS["pcm16"]
@@ -65,7 +65,7 @@ class SessionConfig:
         return self.language or only(list(self.languages))
 
     def updated(self, session: object) -> "SessionConfig":
-        """Apply a `session.update`; what it leaves out stays."""
+        """Apply a `session.update`; missing fields stay as they are."""
         session = _object(session, "session")
         if session.get("type", "transcription") != "transcription":
             raise _invalid("session.type", "this server has transcription sessions only")
@@ -77,7 +77,7 @@ class SessionConfig:
         return found._with_common(given, "transcription", where)
 
     def updated_flat(self, session: object) -> "SessionConfig":
-        """Apply a `transcription_session.update`; what it leaves out stays."""
+        """Apply a `transcription_session.update`; missing fields stay as they are."""
         session = _object(session, "session")
         found = self._with_include(session)
         name = session.get("input_audio_format")

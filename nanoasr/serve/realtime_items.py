@@ -1,4 +1,4 @@
-"""What a live session of the recognizer hears, as conversation items and their events."""
+"""Turn updates of a live session into conversation items and their events."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ class Listener:
         self._stale = self._closed = False
 
     def push(self, content: bytes) -> None:
-        """Hear more."""
+        """Transcribe more audio."""
         form = self._config.format
         content = self._rest + content
         whole = len(content) // form.sample_bytes * form.sample_bytes
@@ -65,7 +65,7 @@ class Listener:
                 self._follow(self._live.open_since)
 
     def commit(self) -> None:
-        """End the item that is open: the client says that the turn is over."""
+        """End the current item, as the client commits the buffer."""
         if self._heard < _SHORTEST_COMMIT:
             raise APIError(
                 400,
@@ -79,14 +79,14 @@ class Listener:
             self._finish_buffer()
 
     def clear(self) -> None:
-        """Forget the audio that is not committed."""
+        """Drop the audio that is not committed."""
         self._live.close()
         self._item = None
         self._restart()
         self._emit({"type": "input_audio_buffer.cleared"})
 
     def reconfigure(self, asr: Recognizer, config: SessionConfig) -> None:
-        """Listen otherwise from now on; without turn detection, from the next buffer on."""
+        """Apply another configuration: at once with turn detection, else from the next buffer."""
         changed = (asr, config) != (self._asr, self._config)
         waits = changed and self._heard > 0 and not self._config.turn_detection
         if waits and (config.format, config.turn_detection) != (self._config.format, None):
@@ -152,7 +152,7 @@ class Listener:
     # turns that the detector finds
 
     def _follow(self, start: float | None) -> None:
-        """Open or end an item as the detector has it; `start` of the segment that is open."""
+        """Start or end items as the detector opens and closes segments; `start` is that of the open one."""
         item = self._item
         if item and start is not None and start != item.start and not item.sent:
             item.start = start  # the detector moved the beginning, or an empty segment went by
@@ -215,7 +215,7 @@ class Listener:
             self._emit({"type": f"conversation.item.{name}", "item": _content(item, None)} | before)
 
     def _extend(self, item: _Item, text: str) -> None:
-        """Send what is new of a text that only grows."""
+        """Send a delta if the text extends what was sent."""
         if len(text) > len(item.sent) and text.startswith(item.sent):
             delta = {"item_id": item.id, "content_index": 0, "delta": text[len(item.sent) :]}
             self._emit({"type": f"{_TRANSCRIPTION}.delta"} | delta)

@@ -23,10 +23,10 @@ _MESSAGE_BYTES = 8 * 2**20  # of one WebSocket message; two minutes of audio
 
 
 class Server(uvicorn.Server):
-    """Finishes what runs when it is told to stop, and leaves in time whatever happens."""
+    """A uvicorn server that finishes running requests on shutdown, within a bounded time."""
 
     async def shutdown(self, sockets: list | None = None) -> None:
-        """Refuse new work, wait for what runs, stop what takes too long."""
+        """Refuse new requests, wait for running ones, stop those that take too long."""
         service: Service = self.config.app.state.service
         service.work.drain()
         asyncio.get_running_loop().call_later(FINISH, service.work.stop_all)

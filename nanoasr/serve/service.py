@@ -1,4 +1,4 @@
-"""What all routes of one server share."""
+"""State shared by all routes of a server."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Service:
         self.listeners = ThreadPoolExecutor(SESSIONS, "nanoasr-serve-live")
 
     def open_session(self) -> None:
-        """Count a realtime session in, or refuse it."""
+        """Reserve a place for a realtime session, or raise an APIError."""
         if self.work.draining:
             raise shutting_down()
         if self.metrics.gauges.sessions >= SESSIONS:
@@ -37,10 +37,10 @@ class Service:
         self.metrics.gauges.sessions += 1
 
     def close_session(self) -> None:
-        """Count a realtime session out."""
+        """Free the place of a realtime session."""
         self.metrics.gauges.sessions -= 1
 
     def close(self) -> None:
-        """Let all threads end."""
+        """Stop running work and end the threads."""
         self.work.close()
         self.listeners.shutdown(wait=False, cancel_futures=True)

@@ -44,7 +44,7 @@ class EventStream:
         return self._begun.is_set()
 
     def fail(self, error: APIError) -> None:
-        """Tell what went wrong, the status being sent already."""
+        """Send an error event, since the status was sent already."""
         self.send({"type": "error", "error": error.error})
 
     def end(self) -> None:

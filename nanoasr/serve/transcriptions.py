@@ -69,7 +69,7 @@ class _Call:
         self.record.audio_seconds = self.seconds
 
     async def transcript(self, events: TranscriptEvents | None = None) -> Transcript:
-        """Transcribe when it is this request's turn; `events` are told of the text as it comes."""
+        """Wait for a place, then transcribe; `events` gets the text as it is decoded."""
 
         def call(stop: threading.Event) -> Transcript:
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Uploads: multipart forms and recordings, bounded in bytes, in seconds and in patience."""
+"""Uploads: multipart forms and recordings, bounded in size, duration and time."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,13 @@ _HELD_SECONDS = 30.0  # of decoded sound kept in memory; of a longer recording t
 
 
 class Room:
-    """The bytes that all uploads together may take on the disk."""
+    """Disk space shared by all uploads."""
 
     def __init__(self, size: int):
         self.left = size
 
     def take(self, size: int) -> None:
-        """Reserve some, or answer 503."""
+        """Reserve bytes, or raise a 503."""
         if size > self.left:
             raise APIError(
                 503,
@@ -39,7 +39,7 @@ class Room:
         self.left -= size
 
     def give_back(self, size: int) -> None:
-        """Free what was taken."""
+        """Free reserved bytes."""
         self.left += size
 
 

@@ -1,4 +1,4 @@
-"""The queue of transcriptions: how many run, how many wait, and how they are stopped."""
+"""The queue of transcriptions: bounded concurrency, cancellation and shutdown."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ READERS = 4  # uploads decoded at once
 
 
 class Work:
-    """Runs blocking calls on threads, a bounded number at once, and stops those that nobody waits for."""
+    """Runs blocking calls on a bounded number of threads, and stops them when their client disconnects."""
 
     def __init__(self, gauges: Gauges):
         self._gauges = gauges
@@ -32,7 +32,7 @@ class Work:
 
     @contextlib.asynccontextmanager
     async def admitted(self) -> AsyncIterator[None]:
-        """Hold a place in line for one request, or refuse it at once when the line is full."""
+        """Reserve a place in the queue for a request, or raise a 429 when it is full."""
         self.check_open()
         if self._admitted >= RUNNING + WAITING:
             raise APIError(
@@ -96,16 +96,16 @@ class Work:
             self._stops.discard(stop)
 
     def drain(self) -> None:
-        """Refuse what comes from now on; what runs goes on."""
+        """Refuse new requests; running ones continue."""
         self.draining = True
 
     def stop_all(self) -> None:
-        """Stop what still runs; its clients get a 503."""
+        """Stop running calls; their clients get a 503."""
         for stop in list(self._stops):
             stop.set()
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Stop everything and end the threads."""
         self.drain()
         self.stop_all()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,11 +1,10 @@
 """What augmentation does to sound and features, by its statistics."""
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from nanoasr.train.augment import AugmentConfig, augment, change_speed, mask_filterbank
-
-import mlx.core as mx  # isort: skip
 
 NOTHING = AugmentConfig(noise=0, babble=0, reverb=0, band_limit=0, tilt_db=0, level_db=(-20, -20))
 

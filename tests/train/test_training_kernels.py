@@ -1,5 +1,6 @@
 """Training's kernels, against the operations that they stand in for. They need an NVIDIA GPU."""
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from nearness import differs
@@ -8,8 +9,6 @@ from nanoasr import backend
 from nanoasr.train import kernels
 from nanoasr.train.loss import _IMPOSSIBLE, _frame_by_frame, ctc_loss
 from nanoasr.train.memory import _shifted_sums, depthwise
-
-import mlx.core as mx  # isort: skip
 
 on_cuda = pytest.mark.skipif(not backend.on_cuda, reason="no NVIDIA GPU")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -15,8 +16,6 @@ from nanoasr.train.loop import train
 from nanoasr.train.lora import LoRAConfig
 from nanoasr.train.optimizer import OptimizerConfig
 from nanoasr.train.prompts import PromptConfig
-
-import mlx.core as mx  # isort: skip
 
 
 def state_of(config):

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
 from nanoasr.train.loss import ctc_loss, text_loss
-
-import mlx.core as mx  # isort: skip
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -16,8 +17,6 @@ from nanoasr.train.memory import depthwise
 from nanoasr.train.network import fit_together, freeze
 from nanoasr.train.optimizer import OptimizerConfig, Packing, clip, first_state, update
 from nanoasr.train.step import text_states
-
-import mlx.core as mx  # isort: skip
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 import yaml
@@ -15,8 +16,6 @@ import nanoasr
 from nanoasr.train.batches import BatchConfig, Source
 from nanoasr.train.loop import train
 from nanoasr.train.optimizer import OptimizerConfig
-
-import mlx.core as mx  # isort: skip
 
 LAUNCH = Path(sys.executable).with_name("mlx.launch")
 pytestmark = pytest.mark.skipif(not LAUNCH.exists(), reason="MLX is not installed in this environment as a package")

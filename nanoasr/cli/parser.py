@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from .. import __version__
-from . import app, bench, convert, info, live, serve, train, transcribe
+from . import app, batch, bench, convert, info, live, serve, train, transcribe
 from .arguments import EXIT_CODES, Parser
 
-_COMMANDS = (app, transcribe, live, serve, info, convert, train, bench)
+_COMMANDS = (app, transcribe, live, serve, batch, info, convert, train, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -21,6 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
   %(prog)s transcribe talk.mp3                  transcribe with the small bundled checkpoint
   %(prog)s transcribe talk.mp3 --model nano     transcribe with the full model, downloaded on first use
   %(prog)s live --save meeting.srt              transcribe the microphone
+  %(prog)s batch talks/ --out texts             thousands of recordings, also on a Ray cluster
   %(prog)s serve                                the OpenAI audio API at http://127.0.0.1:8000/v1
 
 `%(prog)s COMMAND --help` describes a command.

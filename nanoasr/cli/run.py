@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
-    if args.command == "transcribe" and not any(len(word) > 1 and word[0] == "-" for word in rest):
+    if args.command in ("transcribe", "batch") and not any(len(word) > 1 and word[0] == "-" for word in rest):
         args.files += rest  # files may stand between options
     elif rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

@@ -36,12 +36,14 @@ class Generated:
     """The tokens of one request, with the log-probability the model gave each.
 
     `steps` counts the decoder passes after the prefill, `drafted` the tokens of drafts that were checked, `accepted`
-    those the model would have chosen itself. Time spent on a batch is divided equally among its rows.
+    those the model would have chosen itself. Time spent on a batch is divided equally among its rows. `candidates` are
+    the results of a beam search, best first: ids, log-probability, score.
     """
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
+    candidates: list[tuple[list[int], float, float]] = field(default_factory=list)
     stop: Stop | None = None
     error: Exception | None = None  # raised by a callback
     steps: int = 0

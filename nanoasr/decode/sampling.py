@@ -6,6 +6,7 @@ from numbers import Integral, Real
 
 import mlx.core as mx
 
+from ..errors import OptionError
 from ..typed import check_fields
 
 Chooser = Callable[[mx.array, mx.array, "mx.array | None"], mx.array]
@@ -18,6 +19,8 @@ _LIMITS = (
     ("repetition_window", Integral, lambda x: x >= 1, "a whole number, 1 or more"),
     ("no_repeat_ngram", Integral, lambda x: x >= 0, "a whole number, 0 or more"),
     ("max_tokens", Integral, lambda x: 1 <= x <= 4096, "a whole number from 1 to 4096"),
+    ("beams", Integral, lambda x: 1 <= x <= 16, "a whole number from 1 to 16"),
+    ("length_penalty", Real, lambda x: -10 <= x <= 10, "a number from -10 to 10"),
     ("seed", (Integral, type(None)), lambda x: x is None or 0 <= x < 2**63, "None or a whole number, 0 or more"),
 )
 
@@ -34,6 +37,9 @@ class Sampling:
     no_repeat_ngram     never write the same n tokens in a row twice (0: allowed)
     max_tokens          the most tokens for one segment
     seed                the same seed gives the same text; None draws anew each time
+    beams               above 1 searches for the likeliest text with so many hypotheses (needs temperature 0); the
+                        results are in `Segment.nbest`
+    length_penalty      of beam search: hypotheses are ranked by log-probability / tokens ** length_penalty
     """
 
     temperature: float = 0.0
@@ -45,9 +51,13 @@ class Sampling:
     no_repeat_ngram: int = 0
     max_tokens: int = 512
     seed: int | None = None
+    beams: int = 1
+    length_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self, _LIMITS)
+        if self.beams > 1 and not self.greedy:
+            raise OptionError(f"beams={self.beams}: beam search needs temperature=0")
 
     @property
     def greedy(self) -> bool:

@@ -13,13 +13,15 @@ from ..audio.features import features, filterbank
 from ..checkpoint.ctc_tokens import load_ctc_tokens
 from ..checkpoint.load import Checkpoint
 from ..decode.align import token_times
+from ..decode.beam import BeamSearch
 from ..decode.generate import DecoderBatch, generate
 from ..decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_prompt
 from ..decode.request import Generated, Request
 from ..decode.text import TextStream
 from ..model.ctc import collapse
 from ..model.sanm import Encoder
-from ..results.transcript import Segment, Timings
+from ..results.segments import Candidate, Segment
+from ..results.timings import Timings
 from ..results.words import Alternative, Token
 from .base import DecodedSegment, DecodeOptions, Inspection, SegmentJob
 from .batching import Stopwatch, batch_features, similar_lengths
@@ -167,6 +169,7 @@ class NanoFamily:
             tokens=tuple(tokens),
             repetition_stopped=made.stop == "repetition",
             truncated=made.stop == "length",
+            nbest=tuple(Candidate(self.text(ids), logprob, score) for ids, logprob, score in made.candidates),
         )
         seconds = encoded.seconds | {"prefill": made.prefill_seconds, "decode": made.decode_seconds}
         seconds["align"] = seconds.get("align", 0.0) + time.perf_counter() - start
@@ -217,10 +220,11 @@ class NanoBatch:
     def __init__(self, family: NanoFamily):
         self._family = family
         self._decoder = DecoderBatch(family.model, family.tokenizer.end_ids)
+        self._searches: list[tuple[tuple[SegmentJob, Encoded], BeamSearch]] = []
         self._streams: dict[int, TextStream] = {}
 
     def __len__(self) -> int:
-        return len(self._decoder.rows)
+        return len(self._decoder.rows) + len(self._searches)
 
     def admit(self, jobs: Sequence[SegmentJob]) -> None:
         """Encode some segments and prefill their prompts, drafts included."""
@@ -229,12 +233,16 @@ class NanoBatch:
             requests = [
                 self._request(job, encoded) for job, encoded in zip(group, self._family.encode(group), strict=True)
             ]
-            self._decoder.admit(requests)
+            self._decoder.admit([(key, request) for key, request in requests if request.sampling.beams == 1])
+            for key, request in requests:
+                if request.sampling.beams > 1:
+                    search = BeamSearch(self._family.model, request, self._family.tokenizer.end_ids)
+                    self._searches.append((key, search))
 
     def _request(self, job: SegmentJob, encoded: Encoded) -> tuple[tuple[SegmentJob, Encoded], Request]:
         family, options = self._family, job.options
         draft, others = None, []
-        if options.drafts and options.sampling.greedy:
+        if options.drafts and options.sampling.greedy and options.sampling.beams == 1:
             spelled = family.ctc_text(encoded.ctc)
             draft = [*job.draft, *spelled[len(job.draft) :]]  # CTC is quick to write what was said since
             others = [spelled, *job.others]
@@ -261,7 +269,12 @@ class NanoBatch:
         return on_token
 
     def step(self) -> list[tuple[SegmentJob, DecodedSegment | Exception]]:
-        return [(job, self._finish(job, encoded, made)) for (job, encoded), made in self._decoder.step()]
+        done = self._decoder.step()
+        for key, search in self._searches.copy():
+            if search.advance():
+                self._searches.remove((key, search))
+                done.append((key, search.result))
+        return [(job, self._finish(job, encoded, made)) for (job, encoded), made in done]
 
     def _finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> DecodedSegment | Exception:
         stream = self._streams.pop(id(job), None)

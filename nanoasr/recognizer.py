@@ -29,7 +29,7 @@ from .live.session import LiveSession
 from .model.config import AudioTokens
 from .pipeline import Callbacks, new_seed, transcripts
 from .results.transcript import Segment, Token, Transcript
-from .scheduler import MOST_ROWS, Scheduler
+from .scheduler import MOST_ROWS, CompanionScheduler, Scheduler
 from .speakers import speaker_count
 
 GREEDY = Sampling()
@@ -92,7 +92,7 @@ class Recognizer:
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
         alternatives: bool = False,
-        draft: str | None = "auto",
+        draft: "str | Recognizer | None" = "auto",
         speakers: bool | int = False,
         vad: VadOptions | bool = True,
         batch_size: int | None = None,
@@ -111,8 +111,8 @@ class Recognizer:
         sampling      how tokens are chosen; greedy by default
         timestamps    align tokens and words with the audio, where the checkpoint can
         alternatives  also keep the five likeliest tokens at every step
-        draft         "auto" checks drafts of the text where that is faster, None decodes one token a pass; greedy
-                      text is the same
+        draft         "auto" checks drafts of the text where that is faster ("ctc": those of the CTC branch), another
+                      Recognizer drafts in its place, None decodes one token a pass; greedy text is the same
         speakers      label segments and words with their speakers ("S1", "S2", …): True finds the number of speakers,
                       or give it; `on_segment` gets segments before they are labelled
         vad           split at pauses and skip what is not speech; False splits at quiet places only
@@ -132,7 +132,7 @@ class Recognizer:
         start = time.perf_counter()
         recordings = read_ahead([audio], sample_rate, _vad_options(vad), max_seconds, workers=1)
         callbacks = Callbacks(on_token, on_segment, on_progress, cancelled)
-        result = next(transcripts(self.scheduler, options, recordings, size, callbacks, speakers))
+        result = next(transcripts(self._scheduler_for(draft), options, recordings, size, callbacks, speakers))
         if isinstance(result, NanoASRError):
             raise result
         return replace(result, timings=replace(result.timings, total=time.perf_counter() - start))
@@ -148,7 +148,7 @@ class Recognizer:
         itn: bool = True,
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
-        draft: str | None = "auto",
+        draft: "str | Recognizer | None" = "auto",
         speakers: bool | int = False,
         vad: VadOptions | bool = True,
         max_seconds: float | None = None,
@@ -163,7 +163,8 @@ class Recognizer:
         options = self._options(language, hotwords, itn, sampling, timestamps, draft=draft)
         speaker_count(speakers)
         recordings = read_ahead(sources, sample_rate, _vad_options(vad), max_seconds)
-        return transcripts(self.scheduler, options, recordings, size, Callbacks(on_progress=on_progress), speakers)
+        callbacks = Callbacks(on_progress=on_progress)
+        return transcripts(self._scheduler_for(draft), options, recordings, size, callbacks, speakers)
 
     def stream(
         self,
@@ -258,6 +259,11 @@ class Recognizer:
         """Describe what is loaded and what it runs on; print it."""
         return describe(self.model_family)
 
+    def _scheduler_for(self, draft: "str | Recognizer | None") -> Scheduler | CompanionScheduler:
+        if not isinstance(draft, Recognizer) or draft is self or self.family != "nano":
+            return self.scheduler
+        return CompanionScheduler(self.scheduler, draft.scheduler, self.checkpoint.tokenizer.encode)
+
     def _require_nano(self, what: str) -> None:
         if self.family != "nano":
             raise OptionError(
@@ -272,12 +278,12 @@ class Recognizer:
         sampling: Sampling = GREEDY,
         timestamps: bool = True,
         alternatives: bool = False,
-        draft: str | None = "auto",
+        draft: "str | Recognizer | None" = "auto",
     ) -> DecodeOptions:
         if not isinstance(sampling, Sampling):
             raise OptionError(f"sampling={sampling!r:.80}: give a Sampling(…)")
-        if draft not in ("auto", "ctc", None):
-            raise OptionError(f'draft={draft!r:.80}: use "auto", "ctc" or None')
+        if draft not in ("auto", "ctc", None) and not isinstance(draft, Recognizer):
+            raise OptionError(f'draft={draft!r:.80}: use "auto", "ctc", another Recognizer or None')
         found = find_language(language, self.languages)
         return DecodeOptions(
             language=found.code if found else None,

@@ -7,10 +7,12 @@ rotation, so a short recording waits for a few decoder passes, never for somebod
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 from . import backend
-from .families.base import DecodedSegment, Family, SegmentJob
+from .families.base import DecodedSegment, DecodeOptions, Family, SegmentJob
 
 MOST_ROWS = 8 if backend.on_cpu else 64
 _AT_ONCE = 16.0 if backend.on_cpu else 1000.0  # seconds of audio encoded in one piece of work
@@ -35,7 +37,7 @@ class Scheduler:
 
     def __init__(self, family: Family):
         self._batch = family.new_batch()
-        self._family = family
+        self.family = family
         self._lock = threading.Lock()
         self._calls: deque[Call] = deque()
         self._running: dict[int, tuple[Call, Future]] = {}
@@ -129,7 +131,41 @@ class Scheduler:
         """A pass failed: so do all segments in the batch; those that wait get a new one."""
         with self._lock:
             running, self._running = self._running, {}
-        self._batch = self._family.new_batch()
+        self._batch = self.family.new_batch()
         for call, future in running.values():
             call.active -= 1
             future.set_exception(error)
+
+
+class CompanionScheduler:
+    """Schedules segments for a family after another recognizer, the companion, has drafted their texts."""
+
+    def __init__(self, scheduler: Scheduler, companion: Scheduler, tokenize: Callable[[str], Sequence[int]]):
+        self._scheduler, self._companion, self._tokenize = scheduler, companion, tokenize
+        self._drafts = Call(MOST_ROWS)
+
+    def submit(self, job: SegmentJob, call: Call) -> "Future[DecodedSegment]":
+        """Queue a segment with the companion, then, with its draft, with the family itself."""
+        if backend.on_worker_thread():  # it can work for one scheduler only
+            return self._scheduler.submit(job, call)
+        known = {language.code for language in self._companion.family.languages}
+        language = job.options.language if job.options.language in known else None
+        options = DecodeOptions(language=language, itn=job.options.itn, timestamps=False)
+        drafted, future = self._companion.submit(replace(job, options=options, on_text=None), self._drafts), Future()
+
+        def decode(drafted: "Future[DecodedSegment]") -> None:
+            draft = [] if drafted.exception() else self._tokenize(drafted.result().segment.text)
+            self._scheduler.submit(replace(job, draft=draft), call).add_done_callback(deliver)
+
+        def deliver(decoded: "Future[DecodedSegment]") -> None:
+            if error := decoded.exception():
+                future.set_exception(error)
+            else:
+                future.set_result(decoded.result())
+
+        drafted.add_done_callback(decode)
+        return future
+
+    def result(self, future: "Future[DecodedSegment]") -> DecodedSegment:
+        """Wait for a segment."""
+        return self._scheduler.result(future)

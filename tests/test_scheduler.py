@@ -134,3 +134,19 @@ def test_a_call_has_no_more_rows_than_it_asked_for(asr):
 
 def test_the_worker_thread_may_transcribe_too(asr):
     assert backend.run(lambda: ids(asr.transcribe(clip(0), vad=False))) == ids(asr.transcribe(clip(0), vad=False))
+
+
+@pytest.mark.parametrize("companion", ["official", "families/sensevoice"])
+def test_another_recognizer_may_draft_and_never_changes_the_text(asr, companion):
+    drafter = nanoasr.load(PARITY / companion, dtype="float32")
+    alone = asr.transcribe(AUDIO, draft=None, sampling=nanoasr.Sampling(max_tokens=24))
+    drafted = asr.transcribe(AUDIO, draft=drafter, sampling=nanoasr.Sampling(max_tokens=24))
+    assert ids(drafted) == ids(alone)
+    assert alone.timings.drafted == 0 < drafted.timings.drafted
+    batch = asr.transcribe_batch([AUDIO, clip(1)], draft=drafter, vad=False)
+    assert [ids(t) for t in batch] == [ids(asr.transcribe(x, vad=False)) for x in (AUDIO, clip(1))]
+
+
+def test_a_draft_of_another_kind_is_refused(asr):
+    with pytest.raises(nanoasr.NanoASRError, match="draft='fast': use"):
+        asr.transcribe(AUDIO, draft="fast")

@@ -29,6 +29,8 @@ _SAMPLING = {
     "repetition_penalty": (float, "above 1 makes recent tokens less probable"),
     "repetition_window": (int, "number of recent tokens that the penalty applies to"),
     "no_repeat_ngram": (int, "never repeat a sequence of N tokens"),
+    "beams": (int, "search for the likeliest text with N hypotheses"),
+    "length_penalty": (float, "of beam search: above 0 favours longer texts"),
     "max_tokens": (int, "maximum tokens per segment (default 512)"),
     "seed": (int, "random seed"),
 }

@@ -13,7 +13,6 @@ from .errors import APIError, from_library
 from .metrics import Metrics
 from .realtime_config import SessionConfig
 
-_SLICE = 0.5  # seconds of audio handed to the recognizer at a time
 _SHORTEST_COMMIT = 0.1
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 REVISED = f"{_TRANSCRIPTION}.revised"  # extension: the final text differs from the deltas that were sent
@@ -49,20 +48,16 @@ class Listener:
         self._stale = self._closed = False
 
     def push(self, content: bytes) -> None:
-        """Transcribe more audio."""
+        """Transcribe more audio. A backlog comes at once, so that the session skips hypotheses that are out of date."""
         form = self._config.format
         content = self._rest + content
         whole = len(content) // form.sample_bytes * form.sample_bytes
         self._rest = content[whole:]
-        step = round(_SLICE * form.rate) * form.sample_bytes
-        for start in range(0, whole, step):
-            if self._closed:
-                return
-            samples = form.decode(content[start : min(start + step, whole)])
-            self._heard += len(samples) / form.rate
-            self._live.push(samples)
-            if self._config.turn_detection:
-                self._follow(self._live.open_since)
+        samples = form.decode(content[:whole])
+        self._heard += len(samples) / form.rate
+        self._live.push(samples)
+        if self._config.turn_detection:
+            self._follow(self._live.open_since)
 
     def commit(self) -> None:
         """End the current item, as the client commits the buffer."""

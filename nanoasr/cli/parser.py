@@ -15,7 +15,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Build the parser. Parsed arguments carry the function to call as `run`."""
     parser = Parser(
         prog="python -m nanoasr" if Path(sys.argv[0]).name == "__main__.py" else "nanoasr",
-        description="Fun-ASR-Nano speech recognition in MLX.",
+        description="Speech recognition in MLX: Fun-ASR-Nano, SenseVoice and Paraformer.",
         epilog=f"""examples:
   %(prog)s app                                  the browser app
   %(prog)s transcribe talk.mp3                  transcribe with the small bundled checkpoint

@@ -39,30 +39,33 @@ class LSTM(nn.Module):
         return x
 
     def _layer(self, layer: int, inputs: list[mx.array]) -> list[mx.array]:
-        """Both directions advance together, one batched product a step."""
-        suffixes = [f"l{layer}{direction}" for direction in self._directions]
         # sigmoid(x) = (1 + tanh(x / 2)) / 2, so one tanh serves all four gates
         half = mx.repeat(mx.array([0.5, 0.5, 1.0, 0.5], inputs[0].dtype), self._hidden_size)
-        gates = mx.stack(
-            [
-                mx.addmm(
-                    half * (self[f"bias_ih_{s}"] + self[f"bias_hh_{s}"]),
-                    x.swapaxes(0, 1),
-                    (half[:, None] * self[f"weight_ih_{s}"]).T,
-                )
-                for s, x in zip(suffixes, inputs, strict=True)
-            ],
-            axis=1,
-        )
-        recurrent = mx.stack([(half[:, None] * self[f"weight_hh_{s}"]).T for s in suffixes])
-        hidden = cell = mx.zeros((len(inputs), inputs[0].shape[0], self._hidden_size), gates.dtype)
-        outputs = []
-        for step in range(gates.shape[0]):
-            i, f, g, o = mx.split(_tanh(gates[step] + hidden @ recurrent), 4, axis=-1)
-            cell = ((1 + f) * cell + (1 + i) * g) * 0.5
-            hidden = (1 + o) * _tanh(cell) * 0.5
-            outputs.append(hidden)
-        return list(mx.stack(outputs, axis=2))
+        gates, recurrent = [], []
+        for suffix, x in zip((f"l{layer}{direction}" for direction in self._directions), inputs, strict=True):
+            bias = half * (self[f"bias_ih_{suffix}"] + self[f"bias_hh_{suffix}"])
+            gates.append(mx.addmm(bias, x.swapaxes(0, 1), (half[:, None] * self[f"weight_ih_{suffix}"]).T))
+            recurrent.append(mx.contiguous((half[:, None] * self[f"weight_hh_{suffix}"]).T))
+        if backend.on_cpu:  # one direction at a time, so that its weights stay in the processor's cache
+            return [_recur(own, weight) for own, weight in zip(gates, recurrent, strict=True)]
+        return list(_recur(mx.stack(gates, axis=1), mx.stack(recurrent)))
+
+
+def _recur(gates: mx.array, recurrent: mx.array) -> mx.array:
+    """Inputs of the gates [T, ..., B, 4 H] and recurrent weights [..., H, 4 H] -> outputs [..., B, T, H]."""
+    hidden = cell = mx.zeros((*gates.shape[1:-1], gates.shape[-1] // 4), gates.dtype)
+    outputs = []
+    for step in range(gates.shape[0]):
+        hidden, cell = _cell(gates[step] + hidden @ recurrent, cell)
+        outputs.append(hidden)
+    return mx.stack(outputs, axis=-2)
+
+
+@mx.compile
+def _cell(gates: mx.array, cell: mx.array) -> tuple[mx.array, mx.array]:
+    i, f, g, o = mx.split(_tanh(gates), 4, axis=-1)
+    cell = ((1 + f) * cell + (1 + i) * g) * 0.5
+    return (1 + o) * _tanh(cell) * 0.5, cell
 
 
 # tanh as Eigen's quotient of polynomials, exact to 3e-7: odd powers from 1 over even powers from 0.

@@ -15,8 +15,11 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # summe
 
 import gradio as gr
 import safehttpx  # what Gradio fetches with
+from fastapi.exceptions import RequestValidationError
+from gradio.route_utils import FnIndexInferError
 from gradio.routes import App, ORJSONResponse
 from starlette.applications import Starlette
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from ..serve import beside
@@ -83,6 +86,9 @@ class GuardedApp(App):
 
     def __init__(self, hosts: list[str] | None, limits: Limits, room: Callable[[], int], api: Starlette | None = None):
         super().__init__(default_response_class=ORJSONResponse)
+        self.add_exception_handler(RequestValidationError, _refuse_form)
+        for error in (FnIndexInferError, KeyError):  # of a name or a number that no endpoint has
+            self.add_exception_handler(error, _refuse_endpoint)
         self._api = api
         self._safety = {"hosts": hosts, "limits": limits, "room": room}
 
@@ -107,6 +113,15 @@ class GuardedApp(App):
             return False
         names = (f"access-token-{self.cookie_id}", f"access-token-unsecure-{self.cookie_id}")
         return any(name in cookies and cookies[name].value in self.tokens for name in names)
+
+
+async def _refuse_form(*_: object) -> JSONResponse:
+    """Answer a request of the wrong form without quoting it: FastAPI fails to quote NaN and bytes."""
+    return JSONResponse({"detail": "The request does not have the form that this path expects."}, 422)
+
+
+async def _refuse_endpoint(*_: object) -> JSONResponse:
+    return JSONResponse({"detail": "There is no such endpoint."}, 404)
 
 
 def refuse_web_addresses() -> None:

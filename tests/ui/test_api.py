@@ -87,7 +87,7 @@ def test_requests_at_once_do_not_mix(client):
 
 @pytest.mark.parametrize(
     ("samples", "said"),
-    [(np.zeros(0), ": 0 s of sound"), (np.zeros(100), "0.0125 s of sound"), (np.zeros(8000 * 125), "limit of 120 s")],
+    [(np.zeros(0), ": 0 s of audio"), (np.zeros(100), "0.0125 s of audio"), (np.zeros(8000 * 125), "limit of 120 s")],
 )
 def test_empty_short_and_long_recordings_are_told_apart(client, tmp_path, samples, said):
     with pytest.raises(AppError, match=said):

@@ -381,8 +381,8 @@ def test_what_cannot_be_transcribed_is_told_apart(open_page, tmp_path):
     wanted = {
         tmp_path / "nothing.wav": "the file is empty",
         tmp_path / "letter.mp3": "not audio",
-        write_wav(tmp_path / "hollow.wav", np.zeros(0)): "0 s of sound; at least 0.025 s",
-        write_wav(tmp_path / "short.wav", np.zeros(200)): "0.0125 s of sound; at least 0.025 s",
+        write_wav(tmp_path / "hollow.wav", np.zeros(0)): "0 s of audio; at least 0.025 s",
+        write_wav(tmp_path / "short.wav", np.zeros(200)): "0.0125 s of audio; at least 0.025 s",
         write_wav(tmp_path / "long.wav", np.zeros(125 * second)): "longer than the limit of 120 s",
         write_wav(tmp_path / "silence.wav", np.zeros(2 * second)): "is silent",
         write_wav(tmp_path / "hiss.wav", hiss): "No speech was found",

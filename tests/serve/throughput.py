@@ -52,15 +52,14 @@ def main(model: str = "random", clients: str = "1,8,32") -> None:
     from serve.serving import Served, multipart
 
     import nanoasr
-    from nanoasr import backend
-    from nanoasr.bench.stages import Subject, made_up_speech
+    from nanoasr.bench.subject import Subject, synthetic_speech
 
     if model == "random":
-        asr = nanoasr.Recognizer(backend.run(Subject(random=True).load))
+        asr = Subject(random=True).recognizer()
     else:
         asr = nanoasr.load(None if model == "bundled" else model)
     file = io.BytesIO()
-    soundfile.write(file, made_up_speech(SECONDS), 16000, format="WAV", subtype="PCM_16")
+    soundfile.write(file, synthetic_speech(SECONDS), 16000, format="WAV", subtype="PCM_16")
     body, kind = multipart(FIELDS, file.getvalue())
     path = Path("/tmp") / f"throughput-{time.time_ns()}"
     path.write_bytes(body)

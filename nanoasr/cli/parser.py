@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from .. import __version__
-from . import app, batch, bench, convert, info, live, serve, train, transcribe
+from . import app, batch_arguments, bench, convert, info, live, serve, train, transcribe
 from .arguments import EXIT_CODES, Parser
 
-_COMMANDS = (app, transcribe, live, serve, batch, info, convert, train, bench)
+_COMMANDS = (app, transcribe, live, serve, batch_arguments, info, convert, train, bench)
 
 
 def make_parser() -> argparse.ArgumentParser:

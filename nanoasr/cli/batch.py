@@ -85,7 +85,10 @@ def _engine(args: argparse.Namespace, settings: Settings) -> Engine:
         if warning := backend.blas_warning():
             print_message(f"note: {warning}")
         return local_engine(settings, args.batch_size)
-    raise OptionError("--engine ray is not available")
+    from ..cluster.ray_engine import RayOptions, ray_engine
+
+    options = RayOptions(args.address, args.workers, args.gpus_per_worker, args.split_minutes * 60, args.batch_size)
+    return ray_engine(settings, options)
 
 
 def _describe(summary: Summary, folder: Path) -> str:

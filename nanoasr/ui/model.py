@@ -15,14 +15,16 @@ from .models import Access, SharedModel
 from .transcribe import AUTO
 
 _BUNDLED_NAME, _AS_STORED = "bundled", "as stored"
-_EVERY = 10.0  # seconds between two looks whether another visitor loaded a model
+CHECK_SECONDS = 10.0  # seconds between two looks whether another visitor loaded a model
 
 
-def build(page: gr.Blocks, model: SharedModel, access: Access, line: gr.HTML, language: gr.Dropdown) -> None:
-    """Build the tab. `line` and `language` follow the model, on every open page."""
+def build(
+    page: gr.Blocks, model: SharedModel, access: Access, line: gr.HTML, language: gr.Dropdown, clock: gr.Timer
+) -> None:
+    """Build the tab. `line` and `language` follow the model, on every open page, whenever `clock` ticks."""
     status = gr.HTML(elem_id="model-status", render=False)
     table = gr.HTML(elem_id="model-table")
-    version, clock = gr.State(-1), gr.Timer(_EVERY)
+    version = gr.State(-1)
     shown = [line, language, table, version]
     quiet = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
 

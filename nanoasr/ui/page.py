@@ -22,6 +22,7 @@ def build_page(
                 gr.Markdown("# nanoasr\nSpeech to text, and everything that happens in between.")
             with gr.Column(min_width=300):
                 line = gr.HTML(elem_id="model-line")
+        clock = gr.Timer(model.CHECK_SECONDS)  # not in a tab: those that are not open have no timers
         with gr.Tab("Transcribe", id="transcribe"):
             recording, language = transcribe.build(page, shared, example, seconds)
         with gr.Tab("Live", id="live") as live_tab:
@@ -32,7 +33,7 @@ def build_page(
         with gr.Tab("Compare", id="compare"):
             compare.build(shared, seconds, access)
         with gr.Tab("Model", id="model"):
-            model.build(page, shared, access, line, language)
+            model.build(page, shared, access, line, language, clock)
         inside_tab.select(
             lambda here, there: gr.skip() if here or not there else there,
             [inside_recording, recording], inside_recording,

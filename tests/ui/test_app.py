@@ -47,7 +47,10 @@ def test_a_failed_load_leaves_the_old_model_working(open_page):
 
 def test_every_open_page_learns_of_another_model(open_page, tmp_path):
     app = App(
-        tmp_path, "--model", str(ROOT / "tests/parity/official"), before="import nanoasr.ui.model as m; m._EVERY = 1"
+        tmp_path,
+        "--model",
+        str(ROOT / "tests/parity/official"),
+        before="import nanoasr.ui.model as m; m.CHECK_SECONDS = 1",
     )
     try:
         page = open_page(url=app.url)

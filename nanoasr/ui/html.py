@@ -115,8 +115,9 @@ def figures(timings: Timings) -> str:
         (f"{timings.total:.2f} s", "of work"),
         (f"{timings.real_time_factor:.3f}", "real-time factor"),
         (f"{timings.tokens}", "tokens"),
-        (f"{timings.tokens_per_second:.0f}", "tokens/s"),
     ]
+    if timings.tokens_per_second:  # 0 where the draft was the whole text
+        shown.append((f"{timings.tokens_per_second:.0f}", "tokens/s"))
     if timings.peak_memory is not None:
         shown.append((f"{timings.peak_memory / 2**20:,.0f} MiB", "peak memory of the process"))
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)

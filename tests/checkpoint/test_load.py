@@ -201,7 +201,7 @@ def test_loading_takes_little_more_memory_than_the_model(layout, halved, big_ten
     )
     shutil.rmtree(folder)  # pytest would keep these 250 MB for a while
     peak, size = map(int, done.stdout.split())
-    assert size > 200e6
+    assert size > (200e6 if backend.on_cpu else 100e6)  # bfloat16 on a GPU
     assert peak < 1.3 * size
 
 

@@ -12,7 +12,7 @@ KEY = "correct horse"
 @pytest.fixture(scope="session")
 def asr() -> nanoasr.Recognizer:
     """The bundled checkpoint: it has words of its own."""
-    return nanoasr.load()
+    return nanoasr.load(dtype="float32")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def served(asr):
 @pytest.fixture(scope="session")
 def guarded():
     server = Served(
-        {"tiny": nanoasr.load(PARITY / "official")},
+        {"tiny": nanoasr.load(PARITY / "official", dtype="float32")},
         api_key=KEY,
         cors=["https://page.example"],
         max_upload_mb=0.5,

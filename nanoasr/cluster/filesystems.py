@@ -45,7 +45,7 @@ def list_files(uri: str) -> list[str]:
     if path := local_path(uri):
         path = glob.escape(path) if not glob.has_magic(path) else path
         uri = "file://" + path
-    prefix, query = _split_query(uri)
+    prefix, query = split_query(uri)
     pattern = prefix if glob.has_magic(prefix) else None
     folder = re.split(r"[^/]*[*?\[]", prefix, maxsplit=1)[0] if pattern else prefix
     try:
@@ -62,7 +62,7 @@ def list_files(uri: str) -> list[str]:
     return [path + query for path in found if not pattern or fnmatch.fnmatchcase(path, pattern)]
 
 
-def _split_query(uri: str) -> tuple[str, str]:
+def split_query(uri: str) -> tuple[str, str]:
     """Split off what follows a ? in s3:// and gs:// URIs, where pyarrow takes options; elsewhere ? is a wildcard."""
     if uri.startswith(("s3://", "gs://", "gcs://")):
         path, mark, query = uri.partition("?")

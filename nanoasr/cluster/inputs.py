@@ -19,7 +19,7 @@ import numpy as np
 
 from ..audio.files import SAMPLE_RATE, read_blocks
 from ..errors import AudioError, NanoASRError, OptionError
-from .filesystems import is_uri, list_files, local_path, open_binary
+from .filesystems import is_uri, list_files, local_path, open_binary, split_query
 
 __all__ = ["Input", "is_manifest", "is_uri", "list_uri", "open_recording", "read_manifest"]
 
@@ -47,30 +47,28 @@ class Input:
 
 
 def is_manifest(name: str) -> bool:
-    """True if a file's name ends as those of manifests."""
-    return name.lower().endswith(_MANIFESTS)
+    """True if the name of a file, or its URI, ends as those of manifests."""
+    return split_query(name)[0].lower().endswith(_MANIFESTS)
 
 
 def list_uri(uri: str) -> list[Input]:
-    """List the recordings that a URI names: a file, all files below a folder, or a pattern."""
+    """List the files that a URI names: itself, all below a folder, or those of a pattern; may be none."""
     try:
-        found = list_files(uri)
+        return list(map(Input, list_files(uri)))
     except ImportError:
         raise OptionError(f'{uri}: needs pyarrow: pip install "nanoasr[ray]"') from None
-    if not found:
-        raise OptionError(f"{uri}: no file there")
-    return [Input(source) for source in found]
 
 
 def read_manifest(path: str) -> tuple[list[Input], list[str]]:
     """Read a manifest by path or URI. Returns its recordings and a message for each row that cannot be used."""
-    folder = posixpath.dirname(path) if is_uri(path) else os.path.dirname(path)
+    name, query = split_query(path)
+    folder = posixpath.dirname(name) if is_uri(path) else os.path.dirname(path)
     found, problems, durations = [], [], {}
     for number, row in _rows(path):
         try:
             if isinstance(row, ValueError):
                 raise row
-            item = _input(row, folder)
+            item = _input(row, folder, query)
             if item.offset is not None and durations.setdefault(item.key, item.duration) != item.duration:
                 raise ValueError("another row has the same audio and offset, but another duration")
             found.append(item)
@@ -106,13 +104,14 @@ def _part(source: object, item: Input) -> np.ndarray:
 
 def _rows(path: str) -> Iterator[tuple[int, dict | ValueError]]:
     """Yield the rows of a manifest with their numbers, those of lines in text files; ValueError where one is bad."""
+    name = split_query(path)[0].lower()
     try:
         with open_binary(path) as file:
-            if path.lower().endswith(".parquet"):
+            if name.endswith(".parquet"):
                 yield from _parquet_rows(file, path)
-            elif path.lower().endswith((".csv", ".tsv")):
+            elif name.endswith((".csv", ".tsv")):
                 lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-                reader = csv.DictReader(lines, delimiter="\t" if path.lower().endswith(".tsv") else ",")
+                reader = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
                 for row in reader:
                     yield reader.line_num, row
             else:
@@ -148,7 +147,7 @@ def _parquet_rows(file: object, path: str) -> Iterator[tuple[int, dict]]:
         raise OptionError(f"{path}: not a Parquet file ({error})") from None
 
 
-def _input(row: dict, folder: str) -> Input:
+def _input(row: dict, folder: str, query: str) -> Input:
     if isinstance(row.get("recording"), dict):
         row = _lhotse(row)
     audio = next((row[name] for name in _AUDIO if row.get(name)), None)
@@ -160,7 +159,8 @@ def _input(row: dict, folder: str) -> Input:
     duration, offset = _seconds(row, "duration"), _seconds(row, "offset")
     if duration == 0:
         raise ValueError('"duration" is 0')
-    source = audio if is_uri(audio) or os.path.isabs(audio) else posixpath.join(folder, audio)
+    whole = is_uri(audio) or os.path.isabs(audio)
+    source = audio if whole else posixpath.join(folder, audio) + ("" if "?" in audio else query)
     return Input(source, text, duration, offset)
 
 

@@ -16,7 +16,8 @@ from .inputs import Input, is_uri
 from .job import Engine, Settings
 from .rows import Row, join_rows
 
-_PASSES = 3
+_STAGES = 3  # in batches, once more, one by one
+_USELESS = 3  # runs in a row that end with an error before any row comes
 _BLOCK_BYTES = 16 * 2**20  # of samples; a block is what one worker takes at a time
 _CUTTER_CPUS = 0.1  # most recordings pass uncut, and actors may have all the others
 
@@ -42,7 +43,7 @@ class RayOptions:
 def ray_engine(settings: Settings, options: RayOptions) -> Engine:
     """Return the engine that works on a Ray cluster."""
     try:
-        import ray.data  # noqa: F401
+        import ray.data
     except ImportError:
         raise OptionError('--engine ray needs Ray: pip install "nanoasr[ray]"') from None
 
@@ -51,22 +52,30 @@ def ray_engine(settings: Settings, options: RayOptions) -> Engine:
         items = [_absolute(item) for item in inputs]
         missing = set(range(len(items)))
         reasons: dict[int, str] = {}
-        for attempt in range(_PASSES):
-            last = attempt == _PASSES - 1
+        stage, useless = 0, 0
+        while missing and stage < _STAGES:
             before = len(missing)
-            for index, row in _transcribe(items, sorted(missing), settings, options, reasons, one_by_one=last):
-                if index in missing:
-                    missing.remove(index)
-                    yield _named(row, inputs[index])
-            if not missing:
-                return
-            if not attempt and len(missing) == before and not reasons:
-                raise NanoASRError("no Ray worker finished a recording; its log (/tmp/ray) says why")
+            try:
+                work = _transcribe(items, sorted(missing), settings, options, reasons, stage == _STAGES - 1)
+                for index, row in work:
+                    if index in missing:
+                        missing.remove(index)
+                        yield _named(row, inputs[index])
+                stage += 1
+            except ray.exceptions.RayError as error:  # such as a worker that was starting on a node that left
+                useless = useless + 1 if len(missing) == before else 0
+                if useless == _USELESS:
+                    raise NanoASRError(f"Ray cannot start workers: {_reason(error)}") from error
         for index in sorted(missing):
             reason = reasons.get(index, "its worker ended each time that it was tried")
             yield Row(inputs[index].source, error=reason, offset=inputs[index].offset)
 
     return engine
+
+
+def _reason(error: Exception) -> str:
+    """Return the last line of an error, where Ray quotes what was raised on the worker."""
+    return str(error).strip().rpartition("\n")[2]
 
 
 def _connect(options: RayOptions) -> None:
@@ -124,7 +133,7 @@ class _Pool:
             "num_gpus": self.gpus,
             "runtime_env": {"env_vars": variables},
             "scheduling_strategy": "SPREAD",
-            "max_restarts": 0,  # a restart would wait for the resources of a node that left; see _PASSES
+            "max_restarts": 0,  # a restart would wait for the resources of a node that left; see _STAGES
         }
 
 
@@ -156,10 +165,11 @@ def _transcribe(
     if splits and any(may_be_long(items[index], options.split_seconds) for index in indices):
         cutter = CutLongRecordings(options.split_seconds, settings.vad, settings.max_seconds)
         dataset = dataset.flat_map(cutter, num_cpus=_CUTTER_CPUS)
+    ahead = 1 if one_by_one else 2  # a queued batch would be lost with the one before it
     dataset = dataset.map_batches(
         Transcribe,
         fn_constructor_kwargs={"settings": settings, "batch_size": options.batch_size},
-        compute=ActorPoolStrategy(size=min(pool.workers, len(table)), max_tasks_in_flight_per_actor=2),
+        compute=ActorPoolStrategy(size=min(pool.workers, len(table)), max_tasks_in_flight_per_actor=ahead),
         batch_size=rows,
         batch_format="numpy",
         **pool.actor_options(),

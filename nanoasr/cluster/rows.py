@@ -48,7 +48,8 @@ class Row:
 def make_row(item: Input, result: Transcript | NanoASRError | str) -> Row:
     """Make the row of a recording from its transcript, or from what went wrong."""
     if not isinstance(result, Transcript):
-        return Row(item.source, error=printable(result), offset=item.offset)
+        error = printable(result).removeprefix("file object: ")  # of a remote file
+        return Row(item.source, error=error, offset=item.offset)
     segments = tuple(map(_segment, result.segments))
     return Row(item.source, result.text, segments, result.language, result.duration, offset=item.offset)
 

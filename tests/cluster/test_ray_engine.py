@@ -138,3 +138,10 @@ def test_more_gpus_than_the_cluster_has_are_wrong_usage(cluster, tmp_path, capsy
     status = run("batch", DIGITS[0], "--out", tmp_path, "--engine", "ray", "--gpus-per-worker", "1", "--workers", "99")
     assert status == 2
     assert "99 workers with 1 GPUs each: the cluster has 0 GPUs" in capsys.readouterr().err
+
+
+def test_a_model_that_no_worker_can_load_is_one_clear_error(cluster, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    model = ("--model", tmp_path / "empty")
+    assert run("batch", DIGITS[0], "--out", tmp_path / "out", "--engine", "ray", "--workers", "1", *model) == 2
+    assert "Ray cannot start workers: " in capsys.readouterr().err

@@ -96,7 +96,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
             yield {
                 status: html.progress("Waiting for the model…" if model.loading else "Comparing…", None),
                 stop: gr.Button(interactive=True), download: gr.DownloadButton(interactive=False),
-                results: gr.Column(visible=False), summary: "", rows: "", quality: None, speed: None,
+                results: gr.Column(visible="hidden"), summary: "", rows: "", quality: None, speed: None,
             }  # fmt: skip
             total = comparison.runs
             for so_far in _compare_in_turn(turns, model.get(), comparison, max_seconds, job.stop):

@@ -113,7 +113,7 @@ def build(
         off = {button: gr.DownloadButton(interactive=False) for button in downloads}
         return {
             text: html.streaming_text(""),
-            results: gr.Column(visible=False),
+            results: gr.Column(visible="hidden"),
             copy: gr.Button(interactive=False),
             **off,
         }

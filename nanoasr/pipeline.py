@@ -45,10 +45,16 @@ def transcripts(
     """
     call, stopped = Call(batch_size), threading.Event()
     unfinished: deque[PendingTranscript] = deque()
+    gathered: list[tuple[PendingTranscript, Cut, SegmentJob]] = []
     queued: deque[tuple[PendingTranscript, Cut, Future[DecodedSegment]]] = deque()
 
     def cancelled() -> bool:
         return stopped.is_set() or bool(callbacks.cancelled and callbacks.cancelled())
+
+    def submit() -> None:
+        futures = scheduler.submit_all([job for _, _, job in gathered], call)
+        queued.extend((pending, cut, future) for (pending, cut, _), future in zip(gathered, futures, strict=True))
+        gathered.clear()
 
     def collect(most: int) -> Iterator[Transcript | NanoASRError]:
         """Take finished segments in order, waiting until no more than `most` are queued."""
@@ -77,14 +83,17 @@ def transcripts(
                     on_text=callbacks.on_token,
                     cancelled=cancelled,
                 )
-                queued.append((pending, cut, scheduler.submit(job, call)))
+                gathered.append((pending, cut, job))
                 pending.expected += 1
                 pending.hear(cut)
+                if len(gathered) == batch_size:  # together, as encoding them one by one takes as long for each
+                    submit()
                 yield from collect(_AHEAD * batch_size)
                 if cancelled():
                     break
             pending.read = True
             yield from collect(_AHEAD * batch_size)
+        submit()
         yield from collect(0)
     finally:
         stopped.set()

@@ -45,17 +45,20 @@ class Scheduler:
 
     def submit(self, job: SegmentJob, call: Call | None = None) -> "Future[DecodedSegment]":
         """Queue a segment; jobs of one `call` begin in the order in which they were submitted."""
-        call = call or Call(1)
-        future: Future[DecodedSegment] = Future()
+        return self.submit_all([job], call or Call(1))[0]
+
+    def submit_all(self, jobs: Sequence[SegmentJob], call: Call) -> "list[Future[DecodedSegment]]":
+        """Queue several segments at once, so that they can be encoded together."""
+        futures: list[Future[DecodedSegment]] = [Future() for _ in jobs]
         with self._lock:
-            call.waiting.append((job, future))
+            call.waiting.extend(zip(jobs, futures, strict=True))
             if call not in self._calls:
                 self._calls.append(call)
             if self._scheduled:
-                return future
+                return futures
             self._scheduled = True
         backend.submit(self._work)
-        return future
+        return futures
 
     def result(self, future: "Future[DecodedSegment]") -> DecodedSegment:
         """Wait for a segment; works from the worker thread too."""
@@ -144,8 +147,11 @@ class CompanionScheduler:
         self._scheduler, self._companion, self._tokenize = scheduler, companion, tokenize
         self._drafts = Call(MOST_ROWS)
 
-    def submit(self, job: SegmentJob, call: Call) -> "Future[DecodedSegment]":
-        """Queue a segment with the companion, then, with its draft, with the family itself."""
+    def submit_all(self, jobs: Sequence[SegmentJob], call: Call) -> "list[Future[DecodedSegment]]":
+        """Queue segments with the companion, then, with their drafts, with the family itself."""
+        return [self._submit(job, call) for job in jobs]
+
+    def _submit(self, job: SegmentJob, call: Call) -> "Future[DecodedSegment]":
         if backend.on_worker_thread():  # it can work for one scheduler only
             return self._scheduler.submit(job, call)
         known = {language.code for language in self._companion.family.languages}

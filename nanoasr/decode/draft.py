@@ -26,6 +26,7 @@ class DraftPolicy:
         self.lookup, self._always = lookup, always
         self._step = self._pass = None  # seconds
         self._gain = 2.0  # accepted tokens a row of a pass
+        self._shapes: set[tuple[int, int]] = set()
         self._steps_left = 0
 
     @property
@@ -44,9 +45,11 @@ class DraftPolicy:
         self._step = _mean(self._step, seconds)
         self._steps_left = max(self._steps_left - 1, 0)
 
-    def count_pass(self, seconds: float, rows: int, accepted: int) -> None:
-        """Learn from a pass that checked guesses."""
-        self._pass = _mean(self._pass, seconds)
+    def count_pass(self, seconds: float, rows: int, tokens: int, accepted: int) -> None:
+        """Learn from a pass that checked guesses. The first of a shape does not count: it may compile kernels."""
+        if (rows, tokens) in self._shapes:
+            self._pass = _mean(self._pass, seconds)
+        self._shapes.add((rows, tokens))
         self._gain = _mean(self._gain, accepted / rows)
         if not self._always and not self.pays:
             self._steps_left = _RETRY

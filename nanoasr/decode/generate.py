@@ -213,7 +213,7 @@ class DecoderBatch:
         staying = self._retire()
         if staying:
             self._cache.drop_last([unused[place] for place in staying])
-        self.policy.count_pass(time.perf_counter() - start, len(rows), accepted)
+        self.policy.count_pass(time.perf_counter() - start, len(rows), longest, accepted)
 
     def _accept(self, rows: Sequence[Row], guesses: Sequence[list[int]], chosen: _Chosen) -> list[int]:
         """Append what the model chose up to the first disagreement of each row; how many tokens each row rejected."""

@@ -125,7 +125,7 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
 
     def steps(path: str | None, start: float | None) -> Iterator[dict]:
         yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None)}
-        recognizer, samples = model.get(), _samples(path, start, max_seconds)
+        recognizer, samples = _nano(model.get()), _samples(path, start, max_seconds)
         found = recognizer.inspect(samples)
         posteriors = plots.ctc_map(found, _unit_name(recognizer))
         yield {
@@ -205,6 +205,15 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
     return audio
 
 
+def _nano(recognizer: Recognizer) -> Recognizer:
+    if recognizer.family != "nano":
+        raise OptionError(
+            f"this page shows Fun-ASR-Nano from inside, and a {recognizer.family} checkpoint is loaded; "
+            "Recognizer.inspect returns its stages in Python"
+        )
+    return recognizer
+
+
 def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number, max_seconds: float) -> None:
     """`/inspect` for programs."""
 
@@ -214,7 +223,7 @@ def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number, max_seconds:
         By default, attention is that of the last layers, averaged over heads.
         """
         try:
-            recognizer, samples = model.get(), _samples(audio, start, max_seconds)
+            recognizer, samples = _nano(model.get()), _samples(audio, start, max_seconds)
             x = recognizer.inspect(samples)
             written = recognizer.transcribe(samples, sampling=_TEXT).tokens
             text = recognizer.text_attention(x, round(text_layer), written)

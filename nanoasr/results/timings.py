@@ -40,8 +40,9 @@ class Timings:
 
     @property
     def tokens_per_second(self) -> float:
-        """Tokens per second of decoding; 0 where nothing was decoded."""
-        return self.tokens / self.decode if self.decode else 0.0
+        """Tokens per second of decoding, prefill included: drafts are checked there. 0 where nothing was decoded."""
+        seconds = self.prefill + self.decode
+        return self.tokens / seconds if seconds else 0.0
 
     def __add__(self, other: Timings) -> Timings:
         if not isinstance(other, Timings):

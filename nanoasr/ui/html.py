@@ -116,7 +116,7 @@ def figures(timings: Timings) -> str:
         (f"{timings.real_time_factor:.3f}", "real-time factor"),
         (f"{timings.tokens}", "tokens"),
     ]
-    if timings.tokens_per_second:  # 0 where the draft was the whole text
+    if timings.tokens_per_second:
         shown.append((f"{timings.tokens_per_second:.0f}", "tokens/s"))
     if timings.peak_memory is not None:
         shown.append((f"{timings.peak_memory / 2**20:,.0f} MiB", "peak memory of the process"))

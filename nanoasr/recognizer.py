@@ -15,6 +15,7 @@ from .audio.features import FEATURE_SIZE
 from .audio.files import SAMPLE_RATE, load_audio
 from .audio.reader import read_ahead
 from .audio.vad import VadOptions
+from .checkpoint.ctc_tokens import CTCTokens
 from .checkpoint.load import Checkpoint, load_checkpoint
 from .checkpoint.quantize import Quantization
 from .decode.prompt import Language, clean_hotwords, find_language
@@ -75,6 +76,11 @@ class Recognizer:
     def family(self) -> str:
         """The kind of recognizer: "nano", "sensevoice" or "paraformer"."""
         return self.model_family.name
+
+    @property
+    def ctc_tokens(self) -> CTCTokens | None:
+        """The text units of Fun-ASR-Nano's CTC branch; None where there is none."""
+        return getattr(self.model_family, "ctc_tokens", None)
 
     @property
     def languages(self) -> tuple[Language, ...]:

@@ -136,7 +136,7 @@ def test_the_page_tells_the_time_left():
 def test_a_closed_tab_frees_its_job(app, open_page, tmp_path):
     page = open_page()
     draw_at_random(page, most_tokens=2048)
-    upload(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(CLIP), 70)))
+    upload(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(CLIP), 50)))
     streamed(page, 20)
     page.close()
     for _ in range(40):

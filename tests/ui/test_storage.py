@@ -95,7 +95,7 @@ def test_examples_work_however_long_the_server_runs(tmp_path, open_page):
         page = open_page(url=app.url)
         for _ in range(2):
             page.evaluate("document.querySelector('#status .message').outerHTML = ''")
-            page.get_by_role("button", name="kokoro-number").first.click()
+            page.get_by_role("button", name="A phone number").first.click()
             page.wait_for_selector("#status .message")
             page.wait_for_selector("#status .message:not(.info)")
             assert "Done" in page.inner_text("#status")

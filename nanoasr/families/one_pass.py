@@ -1,6 +1,7 @@
 """What families share that decode a whole segment in one pass."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class Spelled:
     logprobs: np.ndarray | None = None  # [V], where alternatives are asked for
 
 
-class OnePassFamily:
+class OnePassFamily(ABC):
     """Encodes segments in padded batches and decodes each batch with `decode_batch`, which subclasses have."""
 
     def __init__(self, checkpoint: Checkpoint):
@@ -80,13 +81,13 @@ class OnePassFamily:
                     jobs[i].on_text(result.segment.text)
         return results
 
+    @abstractmethod
     def run_encoder(self, jobs: Sequence[SegmentJob], x: mx.array, lengths: mx.array | None) -> mx.array:
         """Features [B, T', 560] -> encoded frames."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode_batch(self, jobs: Sequence[SegmentJob], batch: EncodedBatch) -> list[DecodedSegment]:
         """Decode one padded batch."""
-        raise NotImplementedError
 
     def result(
         self,

@@ -111,7 +111,7 @@ class Attention(nn.Module):
         self.q_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
         self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
         self.theta = config.rope_theta
-        self._kept = _Kept()
+        self._scale_cache = QKScaleCache()
 
     def look(self, x: mx.array, qk_scale: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array, mx.array]:
         qkv = _by_heads(self.qkv_proj(x), self.head_dim)
@@ -125,16 +125,16 @@ class Attention(nn.Module):
     def qk_scale(self) -> mx.array:
         """The weights of `q_norm` and `k_norm`, one row for each head; kept until they change."""
         weights = self.q_norm.weight, self.k_norm.weight
-        if self.training or not self._kept.of(weights):
+        if self.training or not self._scale_cache.of(weights):
             scale = mx.stack([weights[0]] * self.heads + [weights[1]] * self.kv_heads)[:, None]
             if self.training:
                 return scale
-            self._kept = _Kept(scale, weights)
-        return self._kept.scale
+            self._scale_cache = QKScaleCache(scale, weights)
+        return self._scale_cache.scale
 
 
 @dataclass(frozen=True)
-class _Kept:
+class QKScaleCache:
     """A `qk_scale` and what it was made of; no array of a module's own, so no parameter of the network."""
 
     scale: mx.array | None = None

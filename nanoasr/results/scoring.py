@@ -55,7 +55,7 @@ def word_diff(reference: str, text: str) -> tuple[Difference, ...]:
 def error_rates(pairs: Iterable[tuple[str | None, str]]) -> tuple[float | None, float | None]:
     """Return the word and character error rates of all (reference, text) pairs together.
 
-    A reference of None is unknown and left out; what is heard where nothing was said counts as errors. Both rates are
+    A reference of None is unknown and left out; text for a reference without words counts as errors. Both rates are
     None where no reference has a word.
     """
     import jiwer

@@ -9,7 +9,7 @@ from .words import Token, Word, split_words
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What is heard besides words, where the recognizer tells it (SenseVoice does)."""
+    """Emotion and sound events, where the recognizer detects them (SenseVoice does)."""
 
     emotion: str | None = None
     events: tuple[str, ...] = ()

@@ -33,7 +33,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Outputs:
     """The reference text of a recording and both branches' transcripts."""
 
     text: str
@@ -43,7 +43,7 @@ class Heard:
 
 def score(
     start: Start, data: Data, prompts: Prompts, pool: mx.array, use_llm: bool, most: int = 0
-) -> tuple[Score, list[Heard]]:
+) -> tuple[Score, list[Outputs]]:
     """Transcribe `data` (at most `most` batches, spread over all lengths; 0 for all) and count word errors."""
     batches = data.plain()
     if most and len(batches) > most:
@@ -57,7 +57,7 @@ def score(
     return Score(len(heard), sum(len(normalize(text).split()) for text in texts), ctc, llm), heard
 
 
-def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> list[Heard]:
+def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> list[Outputs]:
     """Transcribe one batch greedily."""
     model, tokenizer = start.model, start.tokenizer
     features, lengths = features_of(pool, batch, start.cmvn)
@@ -74,7 +74,7 @@ def transcribe(start: Start, batch: Batch, pool: mx.array, use_llm: bool) -> lis
         requests = [Request(prompt, sampling) for prompt in prompts]
         for index, result in generate(model, requests, tokenizer.end_ids, len(requests)):
             llm[index] = tokenizer.decode(result.ids).strip()
-    return [Heard(*row) for row in zip(batch.texts, ctc, llm, strict=True)]
+    return [Outputs(*row) for row in zip(batch.texts, ctc, llm, strict=True)]
 
 
 def _prompts(model: Nano, batch: Batch, audio: mx.array) -> list[mx.array]:

@@ -1,37 +1,19 @@
 """Beam search gives the hypotheses of transformers, in its order and with its scores."""
 
 import json
-from functools import cache
-from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 import pytest
+from parity_prompts import EXPECTED, embeddings, model
+from places import PARITY
 
 import nanoasr
-from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.decode.beam import BeamSearch
 from nanoasr.decode.request import Generated, Request
 from nanoasr.decode.sampling import Sampling
 from nanoasr.errors import OptionError
 
-PARITY = Path(__file__).parents[1] / "parity"
-EXPECTED = np.load(PARITY / "expected.npz")
 CASES = json.loads((PARITY / "beams.json").read_text())  # transformers 5.24.0, Qwen3ForCausalLM.generate
-
-
-@cache
-def model():
-    return load_checkpoint(str(PARITY / "official"), dtype="float32").model
-
-
-@cache
-def embeddings(prompt: str) -> mx.array:
-    audio = mx.array(EXPECTED["adapted"])
-    if prompt.endswith("low"):
-        audio = audio[: int(EXPECTED["low_rate_tokens"])]
-    before, after = (model().llm.embed(mx.array(EXPECTED[f"{prompt}.{part}"])) for part in ("prefix", "suffix"))
-    return mx.concatenate([before, audio, after])
 
 
 def search(prompt: str, sampling: Sampling, end_ids=(), **options) -> Generated:

@@ -1,22 +1,19 @@
 """Drafted decoding gives plain greedy decoding's result, whatever the draft, in fewer steps."""
 
 from functools import cache
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from parity_prompts import EXPECTED, embeddings, model
 
-from nanoasr.checkpoint.load import load_checkpoint
 from nanoasr.decode.draft import DraftPolicy
 from nanoasr.decode.generate import generate
 from nanoasr.decode.request import Generated, Request
 from nanoasr.decode.sampling import Sampling
 
-PARITY = Path(__file__).parents[1] / "parity"
-EXPECTED = np.load(PARITY / "expected.npz")
 LOOPS = frozenset()  # no token ends the text, so that it goes on until it loops
 PROMPTS = [f"{case}.{rate}" for case in ("plain", "english_hotwords_no_itn") for rate in ("low", "full")]
 LONG, LONG_END = "english_hotwords_no_itn.low", frozenset({165})  # a text of 47 tokens, without a loop
@@ -25,20 +22,6 @@ prompts = st.sampled_from(PROMPTS)
 ids = st.integers(0, 424)
 lookups = st.integers(0, 4)
 quick = settings(max_examples=20, deadline=None, derandomize=True)
-
-
-@cache
-def model():
-    return load_checkpoint(str(PARITY / "official"), dtype="float32").model
-
-
-@cache
-def embeddings(prompt: str) -> mx.array:
-    audio = mx.array(EXPECTED["adapted"])
-    if prompt.endswith("low"):
-        audio = audio[: int(EXPECTED["low_rate_tokens"])]
-    before, after = (model().llm.embed(mx.array(EXPECTED[f"{prompt}.{part}"])) for part in ("prefix", "suffix"))
-    return mx.concatenate([before, audio, after])
 
 
 @cache

@@ -217,7 +217,7 @@ def submit(work: Callable[..., Result], *args: Any, **kwargs: Any) -> "Future[Re
 
 
 def on_worker_thread() -> bool:
-    """True on the thread that MLX work runs on."""
+    """Return True on the thread that MLX work runs on."""
     return threading.current_thread() is _worker.thread
 
 

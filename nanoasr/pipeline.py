@@ -1,4 +1,4 @@
-"""Recordings, read and cut -> transcripts in order; segments of all of them are decoded together."""
+"""Turn recordings into transcripts, in order; segments of all recordings are decoded together."""
 
 import random
 import threading
@@ -101,12 +101,12 @@ def transcripts(
 
 
 def new_seed(sampling: Sampling) -> int:
-    """The seed of a recording: the sampling's own, or a random one."""
+    """Return the seed of a recording: the sampling's own, or a random one."""
     return random.getrandbits(48) if sampling.seed is None else sampling.seed
 
 
 def segment_seed(seed: int, index: int) -> int:
-    """The seed of a recording's segment."""
+    """Derive the seed of a segment from its recording's."""
     return hash((seed, index)) % 2**48
 
 
@@ -171,6 +171,6 @@ def make_transcript(
 
 
 def heard_language(languages: Iterable[str | None]) -> str | None:
-    """The most frequent of the languages that segments were heard in; None where the family does not tell."""
+    """Return the most frequent language of the segments; None where the family does not detect it."""
     codes = Counter(code for code in languages if code)
     return codes.most_common(1)[0][0] if codes else None

@@ -303,7 +303,7 @@ class Recognizer:
 
 
 def _recordings(sources: object) -> Iterable:
-    """A path, bytes, an open file, samples, and a rate with samples can be iterated over too; nobody means that."""
+    """Wrap a single recording in a list: paths, bytes and arrays are iterable, but nobody means that."""
     file = isinstance(sources, str | bytes | bytearray | os.PathLike) or hasattr(sources, "read")
     samples = isinstance(sources, np.ndarray) and sources.ndim == 1 and sources.dtype != object
     pair = isinstance(sources, tuple) and len(sources) == 2 and isinstance(sources[0], Integral)

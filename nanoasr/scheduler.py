@@ -1,4 +1,4 @@
-"""Segments from any thread -> decoded segments, batched together on the worker thread in short pieces of work.
+"""Decode segments from any thread together, on the worker thread, in short pieces of work.
 
 Callers take turns: each call's segments wait in a queue of its own, and free places in the batch go to the queues in
 rotation, so a short recording waits for a few decoder passes, never for somebody's whole batch.
@@ -85,7 +85,7 @@ class Scheduler:
             backend.submit(self._work)
 
     def _admit(self) -> None:
-        """Begin with waiting segments, if there is room for a few; who has none in the batch need not wait for more."""
+        """Add waiting segments to the batch once there is room for a few; a call without any in it need not wait."""
         jobs = self._next_jobs()
         if not jobs:
             return
@@ -131,7 +131,7 @@ class Scheduler:
             future.set_result(result)
 
     def _fail(self, error: Exception) -> None:
-        """A pass failed: so do all segments in the batch; those that wait get a new one."""
+        """Fail all segments of the batch, and start a new batch for those that wait."""
         with self._lock:
             running, self._running = self._running, {}
         self._batch = self.family.new_batch()

@@ -65,12 +65,12 @@ class Span:
 
 
 def is_silent(samples: np.ndarray) -> bool:
-    """True if no sample reaches -80 dBFS."""
+    """Return True if no sample reaches -80 dBFS."""
     return not len(samples) or float(np.abs(samples).max()) < SILENCE
 
 
 def has_speech(samples: np.ndarray, options: VadOptions, detector: Detector | None = None) -> bool:
-    """True if the samples contain speech; stops at the first."""
+    """Return True if the samples contain speech; stop at the first."""
     segmenter = Segmenter(options, detector)
     for start in range(0, len(samples), SAMPLE_RATE // 2):
         if segmenter.push(samples[start : start + SAMPLE_RATE // 2]) or segmenter.speaking:

@@ -49,7 +49,7 @@ def beside(folder: Path, name: str) -> Path:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The last part of a path in a config; a path that leads out of the folder is not followed."""
+    """Take only the last part of a path in a config, so that it cannot lead out of the folder."""
     last = Path(name).name
     return folder if last == ".." else folder / last
 

@@ -36,7 +36,7 @@ def read_tensors(folder: Path, pattern: str) -> dict[str, Tensor]:
 
 
 def _depthwise(tensor: Tensor) -> Tensor:
-    """A depthwise kernel as MLX has it, [C, K, 1]; PyTorch has [C, 1, K]."""
+    """Transpose a depthwise kernel from PyTorch's [C, 1, K] to MLX's [C, K, 1]."""
     if len(tensor.shape) != 3 or tensor.shape[1] != 1:
         return tensor
     channels, _, taps = tensor.shape
@@ -64,7 +64,7 @@ def _unmap(mapped: Any) -> None:
 
 
 def _safetensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of one or several files; `safetensors` checks each header, MLX reads the values when asked."""
+    """List the tensors of one or several files: `safetensors` checks each header, MLX reads values when asked."""
     found: dict[str, Tensor] = {}
     for path in _safetensors_files(folder):
         try:

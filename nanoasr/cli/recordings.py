@@ -17,7 +17,7 @@ _RECORDING = re.compile(
 
 
 def is_recording(name: str) -> bool:
-    """True if a file's name ends as those of recordings."""
+    """Return True if a file's name ends as those of recordings."""
     return bool(_RECORDING.fullmatch(name))
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def named_model(text: str) -> tuple[str, str | None]:
-    """The name that requests use, and the source: `talks=./folder`, or a folder's last part, a preset, a hub id."""
+    """Parse `NAME=MODEL` or `MODEL` -> (name, source). A folder's default name is its last part."""
     name, equals, source = text.partition("=")
     if not equals or os.path.isdir(text):
         source, name = text, text

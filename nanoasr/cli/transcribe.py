@@ -45,7 +45,7 @@ class Output:
     verbose: bool = False
 
     def has(self, name: str) -> bool:
-        """True if every file of this name exists."""
+        """Return True if every file of this name exists."""
         return self.folder is not None and all((self.folder / f"{name}.{form}").is_file() for form in self.formats)
 
 

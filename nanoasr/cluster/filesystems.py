@@ -14,7 +14,7 @@ _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 def is_uri(text: str) -> bool:
-    """True for s3://bucket/key, file:///folder and the like."""
+    """Return True for s3://bucket/key, file:///folder and the like."""
     return bool(_URI.match(text))
 
 

@@ -47,7 +47,7 @@ class Input:
 
 
 def is_manifest(name: str) -> bool:
-    """True if the name of a file, or its URI, ends as those of manifests."""
+    """Return True if the name of a file, or its URI, ends as those of manifests."""
     return split_query(name)[0].lower().endswith(_MANIFESTS)
 
 

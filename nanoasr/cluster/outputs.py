@@ -54,7 +54,7 @@ class OutputFolder:
             self._lock.close()
 
     def parts(self) -> list[Path]:
-        """The part files, in order."""
+        """List the part files, in order."""
         return sorted(path for path in self.folder.iterdir() if _PART.fullmatch(path.name))
 
     def rows(self) -> Iterator[Row]:

@@ -28,7 +28,7 @@ def work_row(index: int, item: Input) -> dict:
 
 
 def may_be_long(item: Input, seconds: float) -> bool:
-    """True if the recording is longer, as far as can be told without fetching it."""
+    """Return True if the recording is longer, as far as can be told without fetching it."""
     if item.offset is not None:
         return False
     if item.duration is None and not local_path(item.source):

@@ -126,7 +126,7 @@ def _piece_times(
 
 
 def _owners(token_texts: Sequence[str], text: str) -> list[int | None] | None:
-    """Which token wrote each character of `text` (None: white space); None if they did not write it."""
+    """Find which token wrote each character of `text` (None: white space); None if they did not write it."""
     written = [(char, token) for token, piece in enumerate(token_texts) for char in piece if not char.isspace()]
     owners: list[int | None] = []
     place = 0

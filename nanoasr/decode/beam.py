@@ -26,7 +26,7 @@ class Hypothesis:
         return sum(self.logprobs)
 
     def score(self, length_penalty: float) -> float:
-        """The log-probability, divided by the number of tokens to the power of the penalty."""
+        """Divide a log-probability by the number of tokens to the power of the penalty."""
         return self.logprob / max(len(self.logprobs), 1) ** length_penalty
 
 
@@ -70,7 +70,7 @@ class BeamSearch:
         self._running = [hypothesis for _, hypothesis in going_on]
 
     def _continuations(self, states: mx.array) -> list[tuple[int, Hypothesis]]:
-        """The likeliest continuations with the rows they continue, best first: enough for all beams to go on."""
+        """Return the likeliest continuations with the rows they continue, best first: enough for all beams to go on."""
         logprobs, sampling = log_softmax(self._model.llm.logits(states)), self.request.sampling
         if sampling.looks_back and self._running[0].ids:
             history = mx.array([hypothesis.ids for hypothesis in self._running], dtype=mx.int32)

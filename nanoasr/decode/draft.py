@@ -60,7 +60,7 @@ def _mean(before: float | None, value: float) -> float:
 
 
 def known_ids(draft: Sequence[int], vocabulary: int) -> list[int]:
-    """A draft up to the first id that the model does not have."""
+    """Cut a draft before the first id that the model does not have."""
     return list(takewhile(lambda i: 0 <= i < vocabulary, draft))
 
 
@@ -84,6 +84,6 @@ def continuation(said: list[int], draft: list[int], others: Sequence[list[int]],
 
 
 def _shared(text: list[int], said: list[int], most: int) -> int:
-    """How many of the last `most` tokens two texts share, counted from their ends."""
+    """Count how many of the last `most` tokens two texts share, from their ends."""
     pairs = zip(reversed(text), reversed(said[-most:]), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

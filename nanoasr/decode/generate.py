@@ -64,7 +64,7 @@ class Row:
         return self.request.draft is not None and self.request.sampling.greedy
 
     def guess(self, lookup: int) -> list[int]:
-        """The tokens that may follow `next_id`; none where the row has no use for drafts."""
+        """Guess the tokens that follow `next_id`; none where the row has no use for drafts."""
         if not self.drafts:
             return []
         most = min(LONGEST_GUESS, self.request.sampling.max_tokens - len(self.result.ids) - 1)
@@ -152,7 +152,7 @@ class DecoderBatch:
         self.rows = self.rows + [rows[place] for place in staying]
 
     def step(self) -> list[tuple[Any, Generated]]:
-        """Advance every row by at least one token; the (key, result) of rows that are done."""
+        """Advance every row by at least one token; return the (key, result) of rows that are done."""
         if self.rows:
             start, count = time.perf_counter(), len(self.rows)
             taking_part = self.rows
@@ -198,7 +198,7 @@ class DecoderBatch:
         self._retire()
 
     def _check(self, guesses: list[list[int]]) -> None:
-        """One pass over every row's next token and its guess."""
+        """Run one pass over every row's next token and its guess."""
         start, rows = time.perf_counter(), self.rows
         longest = _bucket(max(map(len, guesses)))
         fed = [[row.next_id, *guess] + [0] * (longest - len(guess)) for row, guess in zip(rows, guesses, strict=True)]
@@ -216,7 +216,7 @@ class DecoderBatch:
         self.policy.count_pass(time.perf_counter() - start, len(rows), longest, accepted)
 
     def _accept(self, rows: Sequence[Row], guesses: Sequence[list[int]], chosen: _Chosen) -> list[int]:
-        """Append what the model chose up to the first disagreement of each row; how many tokens each row rejected."""
+        """Append the model's tokens up to each row's first disagreement with its guess; count the rejected tokens."""
         found, place, rejected = chosen.read(), 0, []
         for row, guess in zip(rows, guesses, strict=True):
             right = 0
@@ -240,7 +240,7 @@ class DecoderBatch:
         return row.result.append_token(row.request, token_id, logprob, self.end_ids)
 
     def _retire(self) -> list[int]:
-        """Take the rows that are done out of the batch; the places of those that stay."""
+        """Take finished rows out of the batch; return the indices of those that stay."""
         rows, staying = self.rows, self._unfinished(self.rows)
         if len(staying) < len(rows):
             self.rows = [rows[place] for place in staying]
@@ -252,7 +252,7 @@ class DecoderBatch:
         return staying
 
     def _unfinished(self, rows: Sequence[Row]) -> list[int]:
-        """The places of rows that go on; the others are noted as finished."""
+        """Return the indices of rows that go on; note the others as finished."""
         self._finished += [row for row in rows if row.result.stop is not None]
         return [place for place, row in enumerate(rows) if row.result.stop is None]
 
@@ -316,7 +316,7 @@ _NONE = mx.zeros((1, 0), dtype=mx.int32)
 
 
 def _history(said: Sequence[list[int]], launched: _Chosen | None, places: list[int]) -> mx.array:
-    """The tokens before each choice, flush right, -1 where there are none."""
+    """Return the tokens before each choice, right-aligned and padded with -1."""
     longest = max(map(len, said))
     history = mx.array([[-1] * (longest - len(ids)) + ids for ids in said], dtype=mx.int32).reshape(len(said), longest)
     if launched is None:
@@ -329,12 +329,12 @@ def _random_key(seed: int, step: int) -> mx.array:
 
 
 def _bucket(width: int) -> int:
-    """The next width for which a compiled pass is likely to exist."""
+    """Round a width up to one for which a compiled pass is likely to exist."""
     return next(size for size in (1, 3, 7, 15, 31, 63, 127, width) if size >= width)
 
 
 @mx.compile
 def token_logprobs(logits: mx.array, tokens: mx.array) -> mx.array:
-    """Log-probabilities [B] of the chosen tokens [B] under the model's own scores [B, V]."""
+    """Compute the log-probabilities [B] of chosen tokens [B] from the logits [B, V]."""
     chosen = mx.take_along_axis(logits, tokens[:, None], axis=-1).astype(mx.float32)
     return (chosen - mx.logsumexp(logits.astype(mx.float32), axis=-1, keepdims=True)).squeeze(-1)

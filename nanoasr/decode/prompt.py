@@ -44,7 +44,7 @@ class Prompt:
 def build_prompt(
     tokenizer: Tokenizer, language: Language | None = None, hotwords: Sequence[str] = (), itn: bool = True
 ) -> Prompt:
-    """The prompt for one recording. `itn`: whether numbers and dates are written in figures."""
+    """Build the prompt for one recording. `itn`: whether numbers and dates are written in figures."""
     before = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     after = "<|im_end|>\n<|im_start|>assistant\n"
     prefix = tokenizer.encode(before + instruction(language, hotwords, itn))
@@ -52,7 +52,7 @@ def build_prompt(
 
 
 def instruction(language: Language | None = None, hotwords: Sequence[str] = (), itn: bool = True) -> str:
-    """What the user of the chat says before the audio."""
+    """Return what the user of the chat says before the audio."""
     text = ""
     if hotwords:
         text = (
@@ -64,7 +64,7 @@ def instruction(language: Language | None = None, hotwords: Sequence[str] = (), 
 
 
 def find_language(wish: str | None, known: Sequence[Language] = LANGUAGES) -> Language | None:
-    """A code (`en`, `zh-CN`), an English or a prompt name -> the language; None and "auto" leave it to the model.
+    """Look up a language by code (`en`, `zh-CN`), English name or prompt name; None and "auto" let the model detect it.
 
     OptionError lists what the checkpoint knows.
     """
@@ -82,7 +82,7 @@ def find_language(wish: str | None, known: Sequence[Language] = LANGUAGES) -> La
 
 
 def split_hotwords(text: str | None) -> list[str]:
-    """The words of a text that has commas, of either width, or ends of lines between them."""
+    """Split a text at commas, of either width, and at line ends."""
     return [word.strip() for word in re.split(r"[,，\r\n]", text or "") if word.strip()]
 
 

@@ -70,7 +70,7 @@ class Sampling:
 
 
 def make_chooser(sampling: Sampling) -> Chooser:
-    """One function (logits [B, V], history [B, n], random key) -> ids [B], with only the steps asked for."""
+    """Compose a function (logits [B, V], history [B, n], random key) -> ids [B] of the steps that are asked for."""
     filters: list[Callable[[mx.array], mx.array]] = []
     if sampling.top_k:
         filters.append(lambda logits: keep_top_k(logits, sampling.top_k))
@@ -108,7 +108,7 @@ def keep_top_k(logits: mx.array, k: int) -> mx.array:
 
 
 def keep_top_p(logits: mx.array, p: float) -> mx.array:
-    """The likeliest whose probabilities add up to p stay, the one that reaches p included."""
+    """Keep the likeliest ids whose probabilities add up to p, the one that reaches p included."""
     order = mx.argsort(-logits, axis=-1)
     probabilities = mx.softmax(mx.take_along_axis(logits, order, axis=-1), axis=-1)
     before = mx.cumsum(probabilities, axis=-1) - probabilities  # what the likelier ones hold together
@@ -117,7 +117,7 @@ def keep_top_p(logits: mx.array, p: float) -> mx.array:
 
 
 def keep_min_p(logits: mx.array, p: float) -> mx.array:
-    """Those at least p times as likely as the likeliest stay."""
+    """Keep the ids at least p times as likely as the likeliest."""
     gap = logits - mx.max(logits, axis=-1, keepdims=True)
     return mx.where(mx.exp(gap) < p, -mx.inf, logits)
 
@@ -133,7 +133,7 @@ def penalize_repeats(logits: mx.array, recent: mx.array, penalty: float) -> mx.a
 
 
 def forbid_ngrams(logits: mx.array, history: mx.array, n: int) -> mx.array:
-    """Ids that would complete an n-gram already in `history` [B, m] become -inf; -1 is an empty place."""
+    """Set ids that would complete an n-gram already in `history` [B, m] to -inf; -1 pads the history."""
     length = history.shape[1]
     if length < n:
         return logits
@@ -146,6 +146,6 @@ def forbid_ngrams(logits: mx.array, history: mx.array, n: int) -> mx.array:
 
 
 def _marked(logits: mx.array, ids: mx.array) -> mx.array:
-    """A mask like `logits` that is set at `ids`; an id past the end marks nothing."""
+    """Make a mask shaped like `logits` that is set at `ids`; an id past the end sets nothing."""
     spread = mx.zeros((logits.shape[0], logits.shape[1] + 1), dtype=mx.bool_)
     return mx.put_along_axis(spread, ids, mx.array(True), axis=-1)[:, :-1]

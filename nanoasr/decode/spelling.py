@@ -11,7 +11,7 @@ _JOIN = "@@"
 
 
 def spell(tokens: Sequence[str]) -> list[str]:
-    """The text that each token adds, spaces in front; together they are the text. Unwritten tokens add nothing."""
+    """Return the text that each token adds, with a leading space where needed; unwritten tokens add nothing."""
     texts = [""] * len(tokens)
     letters = {i for i, token in enumerate(tokens) if len(token) == 1 and token.isascii() and token.isalpha()}
     begun: list[int] = []  # tokens that wait for the rest of their word
@@ -43,7 +43,7 @@ def spell(tokens: Sequence[str]) -> list[str]:
 
 
 def _is_chinese(token: str) -> bool:
-    """Whether a token is written without spaces; FunASR counts figures, too."""
+    """Return True for a token that is written without spaces; FunASR counts figures, too."""
     return all("\u4e00" <= char <= "\u9fff" or char in "0123456789@" for char in token)
 
 

@@ -13,7 +13,7 @@ _BROKEN = "\ufffd"
 
 
 def clean(text: str) -> str:
-    """A transcript without `<think>` blocks, `/sil` marks, control characters and spare white space."""
+    """Remove `<think>` blocks, `/sil` marks, control characters and spare white space from a transcript."""
     return one_line(_UNSPOKEN.sub(" ", text))
 
 
@@ -41,12 +41,12 @@ class TextStream:
         return text
 
     def new_text(self) -> str:
-        """What may be shown now and was not before; text that may turn out to be a marker is held back."""
+        """Return what may be shown now and was not before; text that may turn out to be a marker is held back."""
         undecided = next((part for part in _UNDECIDED if self._raw.endswith(part)), "")
         return self._show(clean(self._raw.removesuffix(undecided)))
 
     def finish(self) -> str:
-        """The rest, when no more ids come."""
+        """Return the rest, when no more ids come."""
         return self._show(clean(self._raw))
 
     @property

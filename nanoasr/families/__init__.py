@@ -10,5 +10,5 @@ _FAMILIES = {family.name: family for family in (NanoFamily, SenseVoiceFamily, Pa
 
 
 def make_family(checkpoint: Checkpoint) -> Family:
-    """The recognizer of a loaded checkpoint's family."""
+    """Make the family of a loaded checkpoint."""
     return _FAMILIES[checkpoint.family](checkpoint)

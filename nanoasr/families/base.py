@@ -84,13 +84,13 @@ class Batch(Protocol):
     """Segments that are decoded together; for the worker thread."""
 
     def __len__(self) -> int:
-        """How many segments are being decoded."""
+        """Count the segments that are being decoded."""
 
     def admit(self, jobs: Sequence[SegmentJob]) -> None:
-        """Begin with some segments; an exception concerns these alone."""
+        """Add segments; an exception concerns these alone."""
 
     def step(self) -> list[tuple[SegmentJob, DecodedSegment | Exception]]:
-        """Advance all segments by one pass; those that are done."""
+        """Advance all segments by one pass and return those that are done."""
 
 
 @dataclass(frozen=True)
@@ -114,19 +114,19 @@ class Family(Protocol):
     encoder: Encoder
 
     def new_batch(self) -> Batch:
-        """An empty batch."""
+        """Make an empty batch."""
 
     def inspect(self, samples: np.ndarray, options: DecodeOptions) -> Inspection:
-        """Every stage for one segment; call on the worker thread."""
+        """Return every stage for one segment; call on the worker thread."""
 
     def encoder_input(self, x: Inspection) -> mx.array:
-        """What the encoder was given [T', 560] for an inspected segment."""
+        """Return the encoder's input [T', 560] for an inspected segment."""
 
     def parts(self) -> dict[str, list[nn.Module]]:
-        """The network by part, for figures."""
+        """Return the network's modules by part, for figures."""
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text that token ids spell."""
+        """Decode token ids to text."""
 
 
 class OnePassBatch:

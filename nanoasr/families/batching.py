@@ -30,7 +30,7 @@ def similar_lengths(jobs: Sequence[SegmentJob]) -> list[list[int]]:
 
 
 def batch_features(jobs: Sequence[SegmentJob], cmvn: mx.array | None) -> tuple[mx.array, list[int], mx.array | None]:
-    """Features [B, T', 560] of some jobs, the frames of each, and these as an array where they differ."""
+    """Compute features [B, T', 560] of some jobs, the frames of each, and these as an array where they differ."""
     frames = [lfr_count(frame_count(len(job.samples))) for job in jobs]
     if len(jobs) == 1 and jobs[0].filterbank is not None:
         return normalized(lfr(jobs[0].filterbank), cmvn)[None], frames, None

@@ -100,7 +100,7 @@ class NanoFamily:
         return NanoBatch(self)
 
     def prompt(self, options: DecodeOptions) -> Prompt:
-        """The token ids around the audio."""
+        """Return the token ids before and after the audio."""
         return self._prompt(options.language, options.hotwords, options.itn)
 
     def _build_prompt(self, code: str | None, hotwords: tuple[str, ...], itn: bool) -> Prompt:
@@ -108,7 +108,7 @@ class NanoFamily:
         return build_prompt(self.tokenizer, language, hotwords, itn)
 
     def embed_prompt(self, prompt: Prompt, audio_tokens: mx.array) -> mx.array:
-        """The language model's input [N, L]: the prompt around the audio."""
+        """Embed the prompt around the audio tokens: the language model's input [N, L]."""
         before, after = (self.model.llm.embed(mx.array(ids)) for ids in (prompt.prefix, prompt.suffix))
         return mx.concatenate([before, audio_tokens, after])
 
@@ -139,7 +139,7 @@ class NanoFamily:
         return found
 
     def ctc_text(self, ctc: CTCFrames | None) -> list[int]:
-        """What the CTC branch alone would write, in the language model's ids."""
+        """Return the CTC branch's greedy text as ids of the language model's tokenizer."""
         if ctc is None or not self.ctc_tokens:
             return []
         return self.tokenizer.encode(self.ctc_tokens.decode(collapse(ctc.best, self._blank)))
@@ -149,7 +149,7 @@ class NanoFamily:
         return self.model.config.ctc.blank_id
 
     def finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> DecodedSegment:
-        """Spell a row that is done, and align its tokens with the audio."""
+        """Make a segment of the generated ids, and align its tokens with the audio."""
         start = time.perf_counter()
         stream = TextStream(self.tokenizer)
         texts = [stream.token_text(token_id) for token_id in made.ids]
@@ -207,7 +207,7 @@ class NanoFamily:
         return found
 
     def decode_features(self, x: np.ndarray, options: DecodeOptions, seed: int) -> str:
-        """The text for LFR features [T', 560]; call on the worker thread."""
+        """Decode LFR features [T', 560] to text; call on the worker thread."""
         adapted = self.model.adapt(self.model.encode(mx.array(x)[None]))[0]
         embedded = self.embed_prompt(self.prompt(options), adapted[: self.model.audio_token_count(len(x))])
         [(_, made)] = generate(self.model, [Request(embedded, options.sampling, seed)], self.tokenizer.end_ids)

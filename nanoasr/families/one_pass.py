@@ -83,7 +83,7 @@ class OnePassFamily(ABC):
 
     @abstractmethod
     def run_encoder(self, jobs: Sequence[SegmentJob], x: mx.array, lengths: mx.array | None) -> mx.array:
-        """Features [B, T', 560] -> encoded frames."""
+        """Encode features [B, T', 560]."""
 
     @abstractmethod
     def decode_batch(self, jobs: Sequence[SegmentJob], batch: EncodedBatch) -> list[DecodedSegment]:
@@ -97,7 +97,7 @@ class OnePassFamily(ABC):
         language: str | None = None,
         tags: Tags | None = None,
     ) -> DecodedSegment:
-        """The segment that tokens make."""
+        """Build the decoded segment from its tokens."""
         tokens = []
         for token in spelled:
             start, end = token.time or (None, None)

@@ -90,7 +90,7 @@ class ParaformerFamily(OnePassFamily):
     def _logprobs(
         self, batch: EncodedBatch, acoustic: mx.array, firing: Firing, rows: list[int], hotwords: tuple[str, ...]
     ) -> mx.array:
-        """The decoder's output for some rows of a batch, which have the same hotwords."""
+        """Run the decoder for some rows of a batch, which have the same hotwords."""
         counts, pick = mx.array(firing.counts[rows]), mx.array(rows)
         lengths = None if batch.lengths is None else batch.lengths[pick]
         return self.model.decode(batch.encoded[pick], lengths, acoustic[pick], counts, self._hotword_ids(hotwords))
@@ -103,7 +103,7 @@ class ParaformerFamily(OnePassFamily):
     def _times(
         self, batch: EncodedBatch, alphas: np.ndarray, firing: Firing, ids: np.ndarray
     ) -> list[list[tuple[float, float] | None]]:
-        """The time of each token [B][N]; FunASR leaves blank, start and end tokens out before it looks for times."""
+        """Find the time of each token [B][N]; as in FunASR, blank, start and end tokens are left out first."""
         upsampled = self.model.config.upsampled
         rate = upsampled.upsample_times if upsampled else 1
         peaks = firing.peaks

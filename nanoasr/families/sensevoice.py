@@ -57,7 +57,7 @@ class SenseVoiceFamily(OnePassFamily):
         return self.vocabulary.decode(ids)
 
     def queries(self, options: DecodeOptions) -> list[int]:
-        """The query ids that some options stand for."""
+        """Return the query ids for these options."""
         return query_ids(options.language or "auto", options.itn)
 
     def run_encoder(self, jobs: Sequence[SegmentJob], x: mx.array, lengths: mx.array | None) -> mx.array:
@@ -73,7 +73,7 @@ class SenseVoiceFamily(OnePassFamily):
         return [self._segment(job, runs[i], batch, i) for i, job in enumerate(jobs)]
 
     def _likeliest(self, encoded: mx.array) -> tuple[np.ndarray, np.ndarray]:
-        """The likeliest id of each frame [B, T] and its log-probability."""
+        """Return the likeliest id of each frame [B, T] and its log-probability."""
         rows = max(1, _AT_ONCE // encoded.shape[1])
         ids, logprobs = [], []
         for start in range(0, len(encoded), rows):
@@ -118,7 +118,7 @@ class SenseVoiceFamily(OnePassFamily):
 
 
 def collapse(ids: np.ndarray, logprobs: np.ndarray, blank: int) -> Iterator[Run]:
-    """The runs of equal ids in frames [T], blanks left out: what CTC writes."""
+    """Yield the runs of equal ids in frames [T], without blanks."""
     edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)]
     for start, end in itertools.pairwise(edges):
         if end > start and ids[start] != blank:
@@ -127,7 +127,7 @@ def collapse(ids: np.ndarray, logprobs: np.ndarray, blank: int) -> Iterator[Run]
 
 
 def frame_times(run: Run) -> tuple[float, float] | None:
-    """Seconds from which to which a run lasts, as FunASR tells them; None for the query frames.
+    """Return a run's start and end in seconds, as FunASR does; None for the query frames.
 
     FunASR aligns the text again and finds these frames: those in which a unit is likeliest are its best alignment.
     """
@@ -138,7 +138,7 @@ def frame_times(run: Run) -> tuple[float, float] | None:
 
 
 def read_tags(marks: Sequence[tuple[int, str]]) -> Tags:
-    """Marks with their frames -> emotion (that of its own frame, or else the first) and events in order."""
+    """Sort marks, given with their frames, into the emotion (its own frame's, or else the first) and the events."""
     emotions = [(frame != _EMOTION_FRAME, mark) for frame, mark in marks if mark in _EMOTIONS]
     events = [mark for _, mark in marks if mark not in _EMOTIONS and mark not in _NO_EVENTS]
     return Tags(min(emotions, key=lambda found: found[0], default=(True, None))[1], tuple(dict.fromkeys(events)))

@@ -45,7 +45,7 @@ class Info:
 
 
 def describe(family: Family) -> Info:
-    """The figures of a loaded recognizer."""
+    """Collect the figures of a loaded recognizer."""
     checkpoint, layout, parts = family.checkpoint, family.checkpoint.layout, family.parts()
     notes = []
     if backend.on_cpu and checkpoint.precision != "stored as float32, computed in float32":

@@ -28,11 +28,11 @@ class OpenSegment:
         self._filterbank: mx.array | None = None
 
     def is_due(self, now: int) -> bool:
-        """True once at least 1/8 of the audio is new; re-encoding costs the whole segment."""
+        """Return True once at least 1/8 of the audio is new; re-encoding costs the whole segment."""
         return (now - self.decoded_at) * 8 >= now - self.start
 
     def extend_filterbank(self, samples: np.ndarray) -> mx.array:
-        """The filterbank of all samples so far; each frame is computed once. Call on the worker thread."""
+        """Return the filterbank of all samples so far; each frame is computed once. Call on the worker thread."""
         known = 0 if self._filterbank is None else self._filterbank.shape[0]
         if frame_count(len(samples)) > known:
             new = filterbank(mx.array(samples[known * FRAME_SHIFT :]))

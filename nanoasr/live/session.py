@@ -160,7 +160,7 @@ class LiveSession:
         return updates
 
     def _delay(self) -> float:
-        """Seconds by which processing lags behind the audio."""
+        """Return the seconds by which processing lags behind the audio."""
         return time.perf_counter() - self._began - self._position / SAMPLE_RATE
 
     def _process_hop(self, samples: np.ndarray, due: bool, late: bool, arrived: float) -> Update | None:

@@ -18,7 +18,7 @@ class Adaptor(nn.Module):
         self.blocks = [Block(config) for _ in range(config.n_layer)]
 
     def frame_count(self, frames: int | mx.array) -> int | mx.array:
-        """How many frames come out when `frames` go in."""
+        """Count the output frames for `frames` input frames."""
         return (frames + self.rate - 1) // self.rate
 
     def __call__(self, x: mx.array, keep: mx.array | None = None) -> mx.array:

@@ -23,7 +23,7 @@ class BiPredictor(Predictor):
         self.cif_output2 = nn.Linear(2 * size, 1)
 
     def upsampled_weights(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Encoded frames [B, T, D] -> float32 weights [B, 3 T]."""
+        """Compute float32 weights [B, 3 T] from encoded frames [B, T, D]."""
         batch, frames, size = encoded.shape
         times = self.upsampled.upsample_times
         # a transposed convolution whose kernels do not overlap is one product

@@ -24,7 +24,7 @@ class CAMPPlusConfig:
 
     @classmethod
     def of(cls, shapes: dict[str, tuple[int, ...]]) -> "CAMPPlusConfig":
-        """The sizes that the tensors of a checkpoint have; KeyError or ValueError where they are not CAM++'s."""
+        """Read the sizes from a checkpoint's tensors; KeyError or ValueError where they are not CAM++'s."""
         init_channels, inputs, _ = shapes["xvector.tdnn.linear.weight"]
         growth_rate, bn_channels, _ = shapes["xvector.block1.tdnnd1.cam_layer.linear_local.weight"]
         embedding_size = shapes["xvector.dense.linear.weight"][0]
@@ -201,7 +201,7 @@ class Dense(nn.Module):
 
 
 def _pooled(x: mx.array) -> mx.array:
-    """Each frame's mean over its stretch of 100 frames, [B, T or 1, C]; the last stretch may be shorter."""
+    """Average each stretch of 100 frames, [B, T or 1, C]; the last stretch may be shorter."""
     frames = x.shape[1]
     if frames <= _POOLED_FRAMES:
         return x.mean(axis=1, keepdims=True)

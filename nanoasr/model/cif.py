@@ -25,7 +25,7 @@ class Predictor(nn.Module):
         self.cif_output = nn.Linear(config.idim, 1)
 
     def __call__(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Encoded frames [B, T, D] -> float32 weights [B, T + 1]; each row's own frames are followed by its tail step.
+        """Compute float32 weights [B, T + 1] from encoded frames [B, T, D]; a tail step follows each row's frames.
 
         Frames beyond `lengths` must be zero, since the convolution sees them.
         """
@@ -73,7 +73,7 @@ def fire(alphas: np.ndarray) -> Firing:
 
 
 def running_sums(alphas: np.ndarray, threshold: float) -> np.ndarray:
-    """The running sum [B, T] of weights, less `threshold` after each frame at which it is reached."""
+    """Sum weights [B, T] up, less `threshold` after each frame at which it is reached."""
     total = np.cumsum(alphas, axis=-1, dtype=np.float64)
     fired = np.floor(total.astype(np.float32) / np.float32(threshold))
     before = np.concatenate([np.zeros_like(fired[..., :1]), fired[..., :-1]], axis=-1)

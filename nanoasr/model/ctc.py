@@ -18,7 +18,7 @@ class CTC(nn.Module):
         return self.ctc_lo(x)
 
     def columns(self, x: mx.array, ids: mx.array) -> mx.array:
-        """The scores [..., len(ids)] of some ids only."""
+        """Compute the scores [..., len(ids)] of some ids only."""
         weight, scales = self.ctc_lo.weight[ids], self.ctc_lo.get("scales")
         if scales is not None:
             weight = mx.dequantize(
@@ -28,13 +28,13 @@ class CTC(nn.Module):
 
 
 def log_softmax(logits: mx.array) -> mx.array:
-    """Log-probabilities over the last axis, in float32."""
+    """Compute log-probabilities over the last axis, in float32."""
     logits = logits.astype(mx.float32)
     return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
 
 
 def collapse(ids: Sequence[int] | np.ndarray, blank: int) -> list[int]:
-    """A best path, one id a frame, as labels: repeats merged, then blanks dropped."""
+    """Collapse a best path, one id a frame: merge repeats, then drop blanks."""
     ids = np.asarray(ids)
     changed = np.diff(ids, prepend=-1) != 0
     return ids[changed & (ids != blank)].tolist()

@@ -99,7 +99,7 @@ for (int i = lane; i < D / 2; i += 32) {
 
 
 def fit(layer: nn.Module) -> bool:
-    """Whether these kernels can take a single token through such a layer on the device in use."""
+    """Return True if these kernels can take a single token through such a layer on the device in use."""
     if not backend.on_cuda:
         return False
     attention, mlp = layer.self_attn, layer.mlp
@@ -115,7 +115,7 @@ def fit(layer: nn.Module) -> bool:
 def before_attention(
     layer: nn.Module, x: mx.array, qk_scale: mx.array, offset: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """As `Layer.before_attention`, of x [1, 1, hidden_size]."""
+    """Do the same as `Layer.before_attention` for x [1, 1, hidden_size]."""
     attention = layer.self_attn
     qkv = _normed_product(x, layer.input_layernorm, attention.qkv_proj.weight)
     heads, kv_heads, dim = attention.heads, attention.kv_heads, attention.head_dim
@@ -134,7 +134,7 @@ def before_attention(
 
 
 def after_attention(layer: nn.Module, x: mx.array, mixed: mx.array) -> mx.array:
-    """As `Layer.after_attention`, of x [1, 1, hidden_size]."""
+    """Do the same as `Layer.after_attention` for x [1, 1, hidden_size]."""
     mlp = layer.mlp
     x = _added_product(mixed, layer.self_attn.o_proj.weight, x)
     gated = _normed_product(x, layer.post_attention_layernorm, mlp.gate_up_proj.weight, gated=True)
@@ -168,5 +168,5 @@ def _launch(kernel, inputs: list[mx.array], template: list[tuple], rows: int) ->
 
 @cache
 def cuda_kernel(name: str, inputs: tuple[str, ...], source: str):
-    """A kernel with one output, `out`, made once; training's kernels are made by this too."""
+    """Make a kernel with one output, `out`, once; training's kernels are made by this too."""
     return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=source)

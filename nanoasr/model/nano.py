@@ -32,15 +32,15 @@ class Nano(nn.Module):
         return self.audio_encoder(features, keep_mask(features, lengths))
 
     def adapt(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Encoded frames [B, T, D] -> embeddings [B, T', L], one for each `downsample_rate` frames."""
+        """Project encoded frames [B, T, D] to embeddings [B, T', L], one for each `downsample_rate` frames."""
         return self.audio_adaptor(encoded, keep_mask(encoded, lengths))
 
     def ctc_hidden(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Encoded frames [B, T, D] -> what the CTC branch's last layer reads."""
+        """Run the CTC branch up to its last layer on encoded frames [B, T, D]."""
         return self.ctc_decoder(encoded, keep_mask(encoded, lengths))
 
     def ctc_logits(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Encoded frames [B, T, D] -> scores [B, T, V] of text units and blank."""
+        """Compute scores [B, T, V] of text units and blank for encoded frames [B, T, D]."""
         return self.ctc(self.ctc_hidden(encoded, lengths))
 
     def ctc_logprobs(self, encoded: mx.array, lengths: mx.array | None = None) -> mx.array:
@@ -48,7 +48,7 @@ class Nano(nn.Module):
         return log_softmax(self.ctc_logits(encoded, lengths))
 
     def audio_token_count(self, frames: int) -> int:
-        """How many of the adaptor's embeddings the LLM is fed for a recording of `frames` LFR frames."""
+        """Count the adaptor embeddings that the LLM is fed for a recording of `frames` LFR frames."""
         adapted = self.audio_adaptor.frame_count(frames)
         if self.config.audio_tokens == "full":
             return adapted

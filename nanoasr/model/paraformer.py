@@ -32,11 +32,11 @@ class Paraformer(nn.Module):
         self.decoder = TextDecoder(config.decoder, config.vocab_size)
 
     def encode(self, features: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Features [B, T, 560] -> [B, T, D]."""
+        """Encode features [B, T, 560] to [B, T, D]."""
         return self.encoder(features, keep_mask(features, lengths))
 
     def integrate(self, encoded: mx.array, lengths: mx.array | None = None) -> tuple[mx.array, Firing, mx.array]:
-        """Encoded frames [B, T, D] -> weights [B, T + 1], where tokens fire, and their embeddings [B, N, D].
+        """Integrate and fire: return weights [B, T + 1], where tokens fire, and their embeddings [B, N, D].
 
         Evaluates the weights, since the number of tokens depends on them.
         """
@@ -55,7 +55,7 @@ class Paraformer(nn.Module):
         counts: mx.array | None,
         hotwords: Sequence[Sequence[int]] = (),
     ) -> mx.array:
-        """Token embeddings [B, N, D], `counts` [B] of them -> float32 log-probabilities [B, N, V].
+        """Decode token embeddings [B, N, D], `counts` [B] of them, to float32 log-probabilities [B, N, V].
 
         `hotwords`, the token ids of each, mean something to `SeacoParaformer` only.
         """
@@ -65,7 +65,7 @@ class Paraformer(nn.Module):
     def upsampled(
         self, encoded: mx.array, lengths: mx.array | None, counts: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The weights [B, 3 T] for times, scaled to `counts` tokens, and their running sums."""
+        """Compute the weights [B, 3 T] for times, scaled to `counts` tokens, and their running sums."""
         return scale_and_integrate(np.array(self.predictor.upsampled_weights(encoded, lengths)), counts)
 
 
@@ -119,7 +119,7 @@ class Layer(nn.Module):
         return x
 
     def before_attention(self, x: mx.array, keep: mx.array | None) -> mx.array:
-        """The feed-forward layer, which has no residual of its own, and the memory."""
+        """Apply the feed-forward layer, which has no residual of its own, and the memory."""
         y = self.feed_forward(self.norm1(x))
         return x + self.self_attn.fsmn_block(self.norm2(y), keep) if "self_attn" in self else y
 

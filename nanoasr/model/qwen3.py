@@ -82,7 +82,7 @@ class Layer(nn.Module):
         return self.self_attn.look(self.input_layernorm(x), qk_scale, offset)
 
     def after_attention(self, x: mx.array, mixed: mx.array) -> mx.array:
-        """The layer's output, given its input and what attention made of the values."""
+        """Compute the layer's output from its input and the attention's output."""
         x = x + self.dropout(self.self_attn.o_proj(_side_by_side(mixed)))
         return x + self.dropout(self.mlp(self.post_attention_layernorm(x)))
 
@@ -123,7 +123,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def qk_scale(self) -> mx.array:
-        """The weights of `q_norm` and `k_norm`, one row for each head; kept until they change."""
+        """Return the weights of `q_norm` and `k_norm`, one row for each head; cached until they change."""
         weights = self.q_norm.weight, self.k_norm.weight
         if self.training or not self._scale_cache.of(weights):
             scale = mx.stack([weights[0]] * self.heads + [weights[1]] * self.kv_heads)[:, None]
@@ -212,7 +212,7 @@ class Step:
 
 
 def _twin(module: nn.Module) -> nn.Module:
-    """The same module once more, to be filled with other arrays."""
+    """Copy a module's structure, to be filled with other arrays."""
     twin = copy(module)
     for name, child in module.items():
         if isinstance(child, nn.Module):
@@ -237,11 +237,11 @@ class Cache:
         self.padding = padding
 
     def rope_offset(self) -> int | mx.array:
-        """The position of the next step, counted in each row from its own start."""
+        """Return the position of the next step, counted in each row from its own start."""
         return self.length if self.padding is None else self.length - self.padding
 
     def mask(self, steps: int) -> mx.array | str | None:
-        """What each of the next `steps` may look at."""
+        """Return the attention mask of the next `steps` positions."""
         if self.padding is None:
             return "causal" if steps > 1 else None
         seen = mx.arange(self.length + steps)

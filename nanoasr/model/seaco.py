@@ -36,7 +36,7 @@ class SeacoParaformer(Paraformer):
         counts: mx.array | None,
         hotwords: Sequence[Sequence[int]] = (),
     ) -> mx.array:
-        """As `Paraformer.decode`, listening for the hotwords."""
+        """Decode like `Paraformer.decode`, biased towards the hotwords."""
         keep = keep_mask(acoustic, counts)
         hidden = self.decoder(acoustic, encoded, keep, keep_mask(encoded, lengths))
         logprobs = log_softmax(self.decoder.output_layer(hidden))
@@ -49,7 +49,7 @@ class SeacoParaformer(Paraformer):
         return mx.where(no_bias, logprobs, biased)
 
     def _hotword_vectors(self, hotwords: Sequence[Sequence[int]], hidden: mx.array, keep: mx.array | None) -> mx.array:
-        """A vector for each hotword and, last, the one for none: [B, H + 1, D]."""
+        """Embed each hotword and, last, "no hotword": [B, H + 1, D]."""
         rows = [*hotwords, [self.config.seaco.start_id]]
         longest = max(map(len, rows))
         ids = mx.array([[*row, *[0] * (longest - len(row))] for row in rows])

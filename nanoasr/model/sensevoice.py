@@ -13,7 +13,7 @@ _EMOTION_ID, _EVENT_ID, _WITH_ITN_ID, _WITHOUT_ITN_ID = 1, 2, 14, 15
 
 
 def query_ids(language: str, itn: bool) -> list[int]:
-    """Rows of `embed` that ask for a language ("auto" to detect it), emotion, events and text with or without ITN."""
+    """Return the rows of `embed` that ask for a language ("auto" detects it), emotion, events and text with or without ITN."""
     return [LANGUAGE_IDS[language], _EMOTION_ID, _EVENT_ID, _WITH_ITN_ID if itn else _WITHOUT_ITN_ID]
 
 
@@ -32,11 +32,11 @@ class SenseVoice(nn.Module):
         self.embed = nn.Embedding(16, config.encoder.input_size)
 
     def encode(self, features: mx.array, queries: mx.array, lengths: mx.array | None = None) -> mx.array:
-        """Features [B, T, 560] and query ids [4] or [B, 4] -> [B, 4 + T, D]."""
+        """Encode features [B, T, 560] behind query ids [4] or [B, 4] to [B, 4 + T, D]."""
         query = self.embed(mx.broadcast_to(queries, (features.shape[0], QUERIES)))
         x = mx.concatenate([query.astype(mx.float32), features.astype(mx.float32)], axis=1)
         return self.encoder(x, keep_mask(x, None if lengths is None else lengths + QUERIES))
 
     def ctc_logprobs(self, encoded: mx.array) -> mx.array:
-        """Encoded frames [B, 4 + T, D] -> float32 log-probabilities [B, 4 + T, V]."""
+        """Compute float32 log-probabilities [B, 4 + T, V] of encoded frames [B, 4 + T, D]."""
         return log_softmax(self.ctc(encoded))

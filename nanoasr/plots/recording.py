@@ -191,7 +191,7 @@ def timings_bar(timings: Timings) -> go.Figure:
 
 
 def stage_seconds(timings: Timings) -> list[tuple[str, float, str]]:
-    """Each stage's name, seconds and colour; they add up to the total.
+    """Return each stage's name, seconds and colour; the seconds add up to the total.
 
     Reading and voice activity detection run beside the other stages: only what the others waited for counts.
     """

@@ -87,7 +87,7 @@ def centres(seconds: float, columns: int) -> np.ndarray:
 
 
 def bin_frequencies() -> np.ndarray:
-    """The centre frequency of each mel bin, in Hz."""
+    """Return the centre frequency of each mel bin, in Hz."""
     return mel_matrix().argmax(axis=0) * (SAMPLE_RATE / 2) / (len(mel_matrix()) - 1)
 
 

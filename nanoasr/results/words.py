@@ -162,7 +162,7 @@ def _may_start(char: str, before: str, letter: str) -> bool:
 
 
 def _sources(text: str, tokens: Sequence[Token]) -> list[range] | None:
-    """For each character the tokens that spell it (bytes of one may be spread over several); None if they do not."""
+    """Return the range of tokens that spell each character (its bytes may be in several); None if they do not."""
     spelled: list[tuple[str, range]] = []
     first = 0
     for i, token in enumerate(tokens):

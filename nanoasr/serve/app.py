@@ -35,7 +35,7 @@ def create_app(
     allow_load: bool = False,
     aliases: Sequence[str] = (),
 ) -> Starlette:
-    """The OpenAI audio API over loaded recognizers.
+    """Make an app that serves the OpenAI audio API with loaded recognizers.
 
     models         recognizers by the names that requests use; the first is the default
     api_key        what clients must send as `Authorization: Bearer KEY`; None lets everybody in
@@ -82,7 +82,7 @@ def create_app(
 
 
 def beside(page: ASGIApp, api: ASGIApp) -> ASGIApp:
-    """One app of two: the API takes its own paths, another app, such as the Gradio page, all the rest."""
+    """Combine two apps: the API gets its own paths, the page (Gradio's, say) all the rest."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")

@@ -41,7 +41,7 @@ class APIError(Exception):
         return {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
 
     def response(self) -> JSONResponse:
-        """The HTTP response."""
+        """Make the HTTP response."""
         return JSONResponse({"error": self.error}, self.status, self.headers)
 
 

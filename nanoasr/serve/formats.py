@@ -13,7 +13,7 @@ _FRAME_SECONDS = 0.06  # of an encoder frame, which is what usage counts as one 
 
 
 def response(transcript: Transcript, request: TranscriptionRequest, asr: Recognizer) -> Response:
-    """The answer to a request that is not streamed."""
+    """Make the response to a request that is not streamed."""
     if request.format == "text":
         return PlainTextResponse(transcript.to_txt())
     if request.format == "srt":
@@ -34,7 +34,7 @@ def response(transcript: Transcript, request: TranscriptionRequest, asr: Recogni
 
 
 def verbose_json(transcript: Transcript, request: TranscriptionRequest, asr: Recognizer) -> dict:
-    """Text with the segments and words that were asked for."""
+    """Return the text with the segments and words that were asked for."""
     names = {language.code: language.name.lower() for language in asr.languages}
     code = transcript.language or ""
     content = {
@@ -56,7 +56,7 @@ def verbose_json(transcript: Transcript, request: TranscriptionRequest, asr: Rec
 
 
 def diarized_json(transcript: Transcript) -> dict:
-    """Text with who said it."""
+    """Return the text with its speakers."""
     return {
         "task": "transcribe",
         "duration": round(transcript.duration, 3),
@@ -78,7 +78,7 @@ def segment_event(index: int, segment: Segment) -> dict:
 
 
 def logprobs(tokens: Iterable[Token]) -> list[dict]:
-    """Log probabilities of tokens."""
+    """Return the tokens with their log-probabilities."""
     return [
         {"token": token.text, "logprob": round(token.logprob, 6), "bytes": list(token.text.encode())}
         for token in tokens

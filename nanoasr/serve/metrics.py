@@ -50,7 +50,7 @@ class Metrics:
             self._recent.append((audio_seconds, work_seconds))
 
     def text(self) -> str:
-        """All metrics, as Prometheus reads them."""
+        """Return all metrics in Prometheus' text format."""
         with self._lock:
             return "\n".join(self._lines()) + "\n"
 

@@ -44,13 +44,13 @@ class Models:
         return next(iter(self._given))
 
     def describe(self, name: str) -> dict[str, object]:
-        """A model as `/v1/models` lists it."""
+        """Describe a model as `/v1/models` lists it."""
         if name not in self.names:
             raise _unknown(name, self.names)
         return {"id": name, "object": "model", "created": self._created, "owned_by": "nanoasr"}
 
     async def get(self, name: str) -> Recognizer:
-        """The recognizer of that name; loads it where the server allows that, else a 404."""
+        """Return the recognizer of that name; load it where the server allows that, else raise a 404."""
         name = self.default if name in self._aliases else name
         for loaded in (self._given, self._added):
             if name in loaded:
@@ -77,7 +77,7 @@ class Models:
 
 
 def _may_be_loaded(name: str) -> bool:
-    """True for presets and hub ids; never for a folder, so that requests cannot explore this machine."""
+    """Return True for presets and hub ids; never for a folder, so that requests cannot explore this machine."""
     return name in PRESETS or (_HUB_ID.fullmatch(name) is not None and not os.path.exists(name))
 
 

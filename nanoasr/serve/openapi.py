@@ -42,7 +42,7 @@ _VAD = {
 
 
 def form_fields() -> dict[str, dict]:
-    """The schema of each field of `POST /v1/audio/transcriptions`."""
+    """Return the schema of each field of `POST /v1/audio/transcriptions`."""
     knobs = {field.name: {"type": "number" if "float" in str(field.type) else "integer"} for field in fields(Sampling)}
     return {
         "file": {"type": "string", "format": "binary", "description": "A recording in any common format."},
@@ -63,7 +63,7 @@ def form_fields() -> dict[str, dict]:
 
 
 def document() -> dict:
-    """OpenAPI 3.1."""
+    """Build the OpenAPI 3.1 document."""
     upload = {"type": "object", "required": ["file", "model"], "properties": form_fields()}
     transcript = {
         "application/json": {"schema": {"type": "object", "required": ["text"], "properties": {"text": _TEXT}}},

@@ -116,7 +116,7 @@ def _sampling(read: "_Fields") -> Sampling:
 
 
 def _vad(read: "_Fields") -> VadOptions:
-    """`chunking_strategy`: "auto", a JSON object, or an object spread over fields with brackets."""
+    """Parse `chunking_strategy`: "auto", a JSON object, or an object spread over fields with brackets."""
     text = read.text("chunking_strategy")
     names = ("type", "threshold", "prefix_padding_ms", "silence_duration_ms")
     found: dict[str, Any] = {name: read.text(f"chunking_strategy[{name}]") for name in names}
@@ -154,18 +154,18 @@ class _Fields:
         self._form = form
 
     def many(self, name: str) -> list[str]:
-        """All values of a list field."""
+        """Return all values of a list field."""
         values = [*self._form.getlist(name), *self._form.getlist(f"{name}[]")]
         if any(not isinstance(value, str) for value in values):
             raise _invalid(name, "must be text, not a file")
         return [value.strip() for value in values if value.strip()]
 
     def text(self, name: str) -> str | None:
-        """The value of a field; None when it is missing or blank."""
+        """Return the value of a field; None when it is missing or blank."""
         return (self.many(name) or [None])[-1]
 
     def number(self, name: str, kind: Callable[[str], Value]) -> Value | None:
-        """A number of that type."""
+        """Parse a number of that type."""
         text = self.text(name)
         try:
             return None if text is None else kind(text)
@@ -173,12 +173,12 @@ class _Fields:
             raise _invalid(name, f"{text[:40]!r} is not a {'whole ' if kind is int else ''}number") from error
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
+        """Parse true or false."""
         text = self.text(name)
         return default if text is None else self.choice(name, ("true", "1", "false", "0"), "") in ("true", "1")
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        """One of a few words."""
+        """Parse one of a few words."""
         text = self.text(name)
         if text is None:
             return default
@@ -187,7 +187,7 @@ class _Fields:
         return text.lower()
 
     def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
-        """Some of a few words."""
+        """Parse a list of a few words."""
         values = self.many(name)
         for value in values:
             if value not in allowed:

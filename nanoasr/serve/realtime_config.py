@@ -29,12 +29,12 @@ class TurnDetection:
     eagerness: str | None = None
 
     def options(self) -> VadOptions:
-        """The detector's options."""
+        """Return the detector's options."""
         silence = _EAGERNESS[self.eagerness or "auto"] if self.type == "semantic_vad" else self.silence_duration_ms
         return vad_options(self.threshold, self.prefix_padding_ms, silence)
 
     def describe(self) -> dict:
-        """The settings as events carry them."""
+        """Return the settings as events have them."""
         if self.type == "semantic_vad":
             return {"type": self.type, "eagerness": self.eagerness or "auto"}
         names = ("type", "threshold", "prefix_padding_ms", "silence_duration_ms")
@@ -92,7 +92,7 @@ class SessionConfig:
         return found._with_common(session, "input_audio_transcription", "session")
 
     def describe(self, session_id: str, expires_at: int) -> dict:
-        """The session object of current events."""
+        """Return the session object of current events."""
         return {
             "type": "transcription",
             "object": "realtime.transcription_session",
@@ -111,7 +111,7 @@ class SessionConfig:
         }
 
     def describe_flat(self, session_id: str, expires_at: int) -> dict:
-        """The session object of the earlier events."""
+        """Return the session object of the earlier events."""
         names = {form.type: name for name, form in _FLAT_FORMATS.items()}
         return {
             "object": "realtime.transcription_session",

@@ -1,4 +1,4 @@
-"""uvicorn, set up for this API."""
+"""Configure uvicorn for this API."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: Starlette) -> Server:
-    """A server for the app."""
+    """Make a server for the app."""
     return Server(
         uvicorn.Config(
             app,

@@ -113,5 +113,5 @@ class Work:
 
 
 def shutting_down() -> APIError:
-    """The answer to requests while the server shuts down."""
+    """Make the error for requests while the server shuts down."""
     return APIError(503, "The server is shutting down.", code="shutting_down", headers={"Connection": "close"})

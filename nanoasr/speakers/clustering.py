@@ -49,7 +49,7 @@ def agglomerate(embeddings: np.ndarray, least: float) -> np.ndarray:
 
 
 def centroids(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The mean direction of each speaker's embeddings."""
+    """Compute the mean direction of each speaker's embeddings."""
     sums = np.eye(labels.max() + 1)[labels].T @ embeddings
     return normalized(sums)
 
@@ -60,12 +60,12 @@ def normalized(vectors: np.ndarray) -> np.ndarray:
 
 
 def nearest(embeddings: np.ndarray, voices: np.ndarray) -> np.ndarray:
-    """The index of the most similar voice for each embedding."""
+    """Return the index of the most similar voice for each embedding."""
     return np.argmax(embeddings @ voices.T, axis=1)
 
 
 def _laplacian(similarity: np.ndarray) -> np.ndarray:
-    """The normalized Laplacian of the graph that connects each window to its nearest neighbours."""
+    """Compute the normalized Laplacian of the graph that connects each window to its nearest neighbours."""
     count = len(similarity)
     kept = min(max(_LEAST_NEIGHBOURS, round(count * _NEIGHBOURS)), _MOST_NEIGHBOURS, count)
     least = np.partition(similarity, count - kept, axis=1)[:, count - kept, None]

@@ -61,7 +61,7 @@ class Diarizer:
         return find_turns(self._spans, centres, labels)
 
     def label(self, transcript: Transcript, speakers: bool | int = True) -> Transcript:
-        """The transcript with a speaker for each segment; a segment is split where the voice changes."""
+        """Return the transcript with a speaker for each segment; a segment is split where the voice changes."""
         segments = label_segments(transcript.segments, self.turns(speakers))
         return replace(transcript, segments=segments)
 
@@ -107,7 +107,7 @@ def label(
 
 
 def speaker_count(speakers: bool | int) -> int | None:
-    """The number of speakers asked for; None for True and False. OptionError for anything else."""
+    """Return the number of speakers asked for; None for True and False. OptionError for anything else."""
     if isinstance(speakers, bool):
         return None
     if not isinstance(speakers, Integral) or not 1 <= speakers <= MOST_SPEAKERS:

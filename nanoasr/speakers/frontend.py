@@ -11,7 +11,7 @@ MEL_BINS = 40
 
 
 def mel_energies(windows: mx.array) -> mx.array:
-    """Samples [B, N] -> [B, 1 + N // 160, 40], as `librosa.feature.melspectrogram` gives them; no logarithm."""
+    """Compute mel energies [B, 1 + N // 160, 40] of samples [B, N] as `librosa.feature.melspectrogram` does; no log."""
     padded = mx.pad(windows.astype(mx.float32), [(0, 0), (FRAME_LENGTH // 2, FRAME_LENGTH // 2)])
     positions = mx.arange(frame_count(padded.shape[-1]))[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
     spectrum = mx.fft.rfft(padded[..., positions] * mx.array(_hann()))
@@ -19,7 +19,7 @@ def mel_energies(windows: mx.array) -> mx.array:
 
 
 def kaldi_filterbank(windows: mx.array) -> mx.array:
-    """Samples [B, N] in [-1, 1] -> log mel energies [B, T, 80] less their mean over time, as FunASR feeds CAM++."""
+    """Compute log mel energies [B, T, 80] of samples [B, N], less their mean over time, as FunASR feeds CAM++."""
     mel = filterbank(windows, scale=1.0, window=_povey())
     return mel - mel.mean(axis=1, keepdims=True)
 

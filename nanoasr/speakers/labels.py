@@ -10,7 +10,7 @@ from .turns import Turn
 
 
 def label_segments(segments: Iterable[Segment], turns: Sequence[Turn]) -> tuple[Segment, ...]:
-    """Segments with speakers, split where the voice changes between two words; no turns give no speakers."""
+    """Label segments with speakers, split where the voice changes between two words; no turns give no speakers."""
     if not turns:
         return tuple(segments)
     return tuple(part for segment in segments for part in _split(segment, turns))
@@ -56,7 +56,7 @@ def _split(segment: Segment, turns: Sequence[Turn]) -> list[Segment]:
 
 
 def _speakers(pieces: Sequence[Piece], turns: Sequence[Turn]) -> list[str]:
-    """The speaker of each word; a word without times, or in one token with the word before it, has that word's.
+    """Find the speaker of each word; a word without times, or in one token with the word before it, has that word's.
 
     Empty where no word has times.
     """

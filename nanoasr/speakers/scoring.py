@@ -50,7 +50,7 @@ def diarization_error(reference: Sequence[Turn], found: Sequence[Turn], collar: 
 
 
 def read_rttm(path: str | Path) -> dict[str, list[Turn]]:
-    """The turns of each recording in an RTTM file."""
+    """Read the turns of each recording from an RTTM file."""
     found: dict[str, list[Turn]] = {}
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         fields = line.split()
@@ -74,7 +74,7 @@ def _activity(turns: Iterable[Turn], times: np.ndarray) -> np.ndarray:
 
 
 def _best_matching(shared: np.ndarray) -> float:
-    """The most seconds shared by a one-to-one matching of rows and columns, by dynamic programming over subsets."""
+    """Find the most seconds that a one-to-one matching of rows and columns shares: dynamic programming over subsets."""
     if shared.shape[0] > shared.shape[1]:
         shared = shared.T
     best = {0: 0.0}  # rows matched so far -> seconds

@@ -51,14 +51,14 @@ class SpeakerTracker:
         return label_segments([segment], self._turns)
 
     def guess(self, samples: np.ndarray) -> str | None:
-        """The label of the voice at the end of an open segment, as far as is known; a new voice gets the next one."""
+        """Guess the label of the voice at the end of an open segment; a new voice gets the next one."""
         if not len(samples):
             return None
         windows, _ = cut_windows(samples[-2 * self.model.window :], self.model.window, self.model.step)
         return f"S{self._recognize(self.model.embed(windows).sum(axis=0)) + 1}"
 
     def _recognize(self, voice: np.ndarray, may_be_new: bool = True) -> int:
-        """The number of the known voice that is most similar, or the next number."""
+        """Return the number of the most similar known voice, or the next number."""
         if not self._sums:
             return 0
         similarity = normalized(np.array(self._sums)) @ normalized(voice[None])[0]

@@ -98,7 +98,7 @@ class Batch:
     texts: tuple[str, ...] = ()
 
     def arrays(self) -> list:
-        """All arrays, in the order of the fields."""
+        """Return all arrays, in the order of the fields."""
         return [getattr(self, f.name) for f in fields(self) if f.name not in ("samples", "texts")]
 
 

@@ -13,7 +13,7 @@ _EMOTION_ID, _EVENT_ID, _WITH_ITN_ID, _WITHOUT_ITN_ID = 1, 2, 14, 15
 
 
 def query_ids(language: str, itn: bool) -> list[int]:
-    """Return the rows of `embed` that ask for a language ("auto" detects it), emotion, events and text with or without ITN."""
+    """Return the rows of `embed` that query language ("auto" detects it), emotion, events and text normalization."""
     return [LANGUAGE_IDS[language], _EMOTION_ID, _EVENT_ID, _WITH_ITN_ID if itn else _WITHOUT_ITN_ID]
 
 

@@ -21,12 +21,12 @@ from .recordings import SUFFIXES, licences, shipped, title
 from .repeating import repeating
 from .settings import (
     COLUMNS,
-    KINDS,
     MOST_REPEATS,
     MOST_TEXT,
     OTHER_PRESETS,
     PRESETS,
     Comparison,
+    form,
     preset,
     read_comparison,
     settings_of_objects,
@@ -64,12 +64,11 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
         with gr.Column(scale=2, min_width=300):
             with gr.Row(elem_id="compare-presets"):
                 presets = [gr.Button(name, size="sm", min_width=130) for name in offered]
-            table = gr.Dataframe(
-                preset(next(iter(offered.values()))), headers=list(COLUMNS), datatype=list(KINDS), type="array",
-                column_count=len(COLUMNS), interactive=True,
-                label="Settings, one in each row", elem_id="settings", max_height=330, buttons=[],
-                column_widths=["92px", "108px", "62px", "62px", "98px", "82px", "78px", "88px", "88px", "100px"],
+            table = gr.HTML(
+                form(preset(next(iter(offered.values()))), access), elem_id="settings",
+                js_on_load="nanoasr.settings.edit(element)",
             )  # fmt: skip
+            rows_sent = gr.JSON([], visible=False)  # replaced by the rows of the form (js=)
             repeats = gr.Slider(
                 1, MOST_REPEATS, 3, step=1, label="Repeats",
                 info="Of settings with a temperature, each with another seed; greedy text is always the same.",
@@ -77,9 +76,11 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
     with gr.Row():
         run = gr.Button("Compare", variant="primary", elem_id="compare", min_width=120)
         stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="compare-stop", min_width=90)
-        download = gr.DownloadButton(".csv", interactive=False, elem_id="compare-csv", min_width=60)
     status = gr.HTML(html.message("Choose recordings and settings, then press Compare."), elem_id="compare-status")
     with gr.Column(visible=False, elem_id="compare-results") as results:
+        download = gr.DownloadButton(
+            "Save as .csv", interactive=False, elem_id="compare-csv", size="sm", scale=0, min_width=160
+        )
         summary = gr.HTML(elem_id="compare-summary")
         with gr.Row():
             with gr.Column(min_width=300):
@@ -98,18 +99,18 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
                 stop: gr.Button(interactive=True), download: gr.DownloadButton(interactive=False),
                 results: gr.Column(visible="hidden"), summary: "", rows: "", quality: None, speed: None,
             }  # fmt: skip
-            total = comparison.runs
+            total, played = comparison.runs, {Path(path).name: path for path in comparison.recordings}
             for so_far in _compare_in_turn(turns, model.get(), comparison, max_seconds, job.stop):
                 shown = {}
                 if len(so_far.found) > len(found):
-                    shown = {rows: compared.rows(so_far.found), results: gr.Column(visible=True)}
+                    shown = {rows: compared.rows(so_far.found, played), results: gr.Column(visible=True)}
                 found = so_far.found
                 yield {status: _how_far(so_far, total), **shown}
             summaries = summarize(found)
             outcome = _outcome(found, total)
             if found:
                 yield {
-                    status: outcome, rows: compared.rows(found), summary: compared.summary(summaries),
+                    status: outcome, rows: compared.rows(found, played), summary: compared.summary(summaries),
                     quality: plots.quality_chart(summaries), speed: plots.speed_chart(summaries),
                     download: _file(found, Path(download.GRADIO_CACHE)), results: gr.Column(visible=True),
                 }  # fmt: skip
@@ -122,8 +123,9 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
         yield {stop: gr.Button(interactive=False)}
 
     run.click(
-        work, [files, references, table, repeats], [status, stop, download, results, summary, quality, speed, rows],
+        work, [files, references, rows_sent, repeats], [status, stop, download, results, summary, quality, speed, rows],
         show_progress="hidden", concurrency_id="compare", concurrency_limit=_IN_LINE, api_visibility="private",
+        js="(files, references, _, repeats) => [files, references, nanoasr.settings.rows(), repeats]",
     )  # fmt: skip
 
     def end(request: gr.Request) -> str:
@@ -133,7 +135,10 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
     stop.click(end, outputs=status, queue=False, show_progress="hidden", api_visibility="private")
     for button, changes in zip(presets, offered.values(), strict=True):
         button.click(
-            lambda changes=changes: preset(changes), outputs=table, show_progress="hidden", api_visibility="private"
+            lambda changes=changes: form(preset(changes), access),
+            outputs=table,
+            show_progress="hidden",
+            api_visibility="private",
         )
     folder.upload(_usable, folder, files, show_progress="hidden", api_visibility="private")
     _add_api(model, turns, max_seconds, access, files, references, repeats)

@@ -1,6 +1,6 @@
 """Results of the Compare tab as HTML; everything is escaped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..introspection.compare import Result, Spread, Summary
 from ..results.scoring import word_diff
@@ -9,54 +9,58 @@ from . import html
 _FIGURES = ("WER", "CER", "log prob.", "RTF")
 
 
-def rows(found: Sequence[Result]) -> str:
-    """Every run, equal ones folded, with differences from the reference or else from the recording's first text."""
+def rows(found: Sequence[Result], paths: Mapping[str, str] | None = None) -> str:
+    """Every text, grouped by recording, with its differences from the reference or else from the first text.
+
+    Equal texts of a recording share a row. `paths` of the recordings let them be played.
+    """
     if not found:
         return ""
-    several = len({result.recording for result in found}) > 1
-    first: dict[str, str] = {}
-    known_errors: set[tuple[str, str]] = set()
-    body, recording = [], None
-    for runs in _folded(found):
-        result = runs[0]
-        heading = several and result.recording != recording
-        if heading:
-            body.append(f"<tr class='recording'><th colspan='6'>{html.escape(result.recording)}</th></tr>")
-            recording = result.recording
-        if result.error:
-            key = result.setting.name, result.error
-            text = f"<em>{'the same error' if key in known_errors else html.escape(result.error)}</em>"
-            known_errors.add(key)
-        else:
-            text = _marked(result.reference or first.setdefault(result.recording, result.text), result.text)
-        speeds = [run.real_time_factor for run in runs if run.real_time_factor is not None]
-        figures = (
-            _share(result.wer), _share(result.cer), _number(result.logprob, 3),
-            _number(sum(speeds) / len(speeds) if speeds else None, 3),
-        )  # fmt: skip
-        name = html.escape(result.setting.name) + _runs(runs)
-        body.append(f"<tr><th>{name}</th><td class='said'>{text}</td>{_cells(_FIGURES, figures)}</tr>")
+    body, known_errors = [], set()
+    for recording, runs in _grouped(found, lambda result: result.recording).items():
+        texts = list(_grouped(runs, lambda result: (result.text, result.error)).values())
+        first = next((same[0].text for same in texts if not same[0].error), "")
+        play = html.play_button(paths[recording], recording) if paths else ""
+        body.append(f"<tr class='recording'><th colspan='{len(_FIGURES) + 3}'>{play}{html.escape(recording)}</th></tr>")
+        for same in texts:
+            body.append(_row(same, same[0].reference or first, same[0].error in known_errors))
+            known_errors.add(same[0].error)
     against = "the reference" if any(result.reference for result in found) else "the first text"
     legend = (
         f'<div class="legend"><span>Compared with {against}:</span> <ins>changed or added</ins> '
         "<del>missing or replaced</del></div>"
     )
-    return legend + _table(["setting", "text", *_FIGURES], "".join(body))
+    return legend + _table(["setting", "text", *_FIGURES, ""], "".join(body))
 
 
-def _folded(found: Sequence[Result]) -> list[list[Result]]:
-    """Runs of one setting on one recording that gave the same come together, in the order of the first."""
-    groups: dict[tuple, list[Result]] = {}
+def _row(same: list[Result], base: str, known_error: bool) -> str:
+    result = same[0]
+    error = "the same error" if known_error else html.escape(result.error)
+    text = f"<em>{error}</em>" if result.error else _marked(base, result.text)
+    speeds = [run.real_time_factor for run in same if run.real_time_factor is not None]
+    figures = (
+        _share(result.wer), _share(result.cer), _number(result.logprob),
+        _number(sum(speeds) / len(speeds) if speeds else None),
+    )  # fmt: skip
+    copy = "" if result.error else html.copy_button(result.text)
+    return f"<tr><th>{_names(same)}</th><td class='said'>{text}</td>{_cells(_FIGURES, figures)}<td>{copy}</td></tr>"
+
+
+def _grouped(found: Sequence[Result], key: Callable[[Result], object]) -> dict:
+    """Groups in the order of their first members."""
+    groups: dict[object, list[Result]] = {}
     for result in found:
-        groups.setdefault((result.recording, result.setting.name, result.text, result.error), []).append(result)
-    return list(groups.values())
+        groups.setdefault(key(result), []).append(result)
+    return groups
 
 
-def _runs(runs: list[Result]) -> str:
-    seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None)
-    times = f"{len(runs)} × the same" if len(runs) > 1 else ""
-    said = ": ".join(part for part in (times, f"seed {seeds}" if seeds else "") if part)
-    return f" <small>{said}</small>" if said else ""
+def _names(same: list[Result]) -> str:
+    """The settings, with their seeds, that gave the same text."""
+    names = []
+    for name, runs in _grouped(same, lambda result: result.setting.name).items():
+        seeds = ", ".join(str(run.seed) for run in runs if run.seed is not None)
+        names.append(html.escape(name) + (f" <small>seed {seeds}</small>" if seeds else ""))
+    return ", ".join(names) + (f" <small>{len(same)} × the same</small>" if len(same) > 1 else "")
 
 
 def _marked(base: str | None, text: str) -> str:

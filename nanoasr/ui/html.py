@@ -4,6 +4,7 @@ import html
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from ..introspection.info import Info
 from ..plots import stage_seconds
@@ -182,6 +183,17 @@ def prompt(before: Sequence[tuple[int, str]], audio_tokens: int, after: Sequence
     first, last = len(before), len(before) + audio_tokens - 1
     audio = f"<span class='chip audio'><b>{audio_tokens} audio tokens</b><i>positions {first}–{last}</i></span>"
     return f'<div class="prompt">{chips(before)}{audio}{chips(after)}</div>'
+
+
+def play_button(path: str, name: str) -> str:
+    """A button that plays a recording on this server."""
+    address = escape(f"gradio_api/file={quote(path)}")
+    return f'<button type="button" class="small" data-src="{address}" aria-label="Play {escape(name)}">▶</button>'
+
+
+def copy_button(text: str) -> str:
+    """A button that copies a text."""
+    return f'<button type="button" class="small" data-copy="{escape(_clean(text))}">Copy</button>'
 
 
 def visible(text: str) -> str:

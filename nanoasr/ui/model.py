@@ -54,7 +54,7 @@ def build(
         gr.Markdown("Others can reach this page, so the model can only be chosen when the server starts: `--model`.")
         return
 
-    gr.Markdown("### Load another model\nIf it cannot be loaded, the present one stays. All visitors share one model.")
+    gr.Markdown("## Load another model\nIf it cannot be loaded, the present one stays. All visitors share one model.")
     names = ([_BUNDLED_NAME] if BUNDLED.is_dir() else []) + list(PRESETS)
     where = " or a folder on this machine" if access is Access.ANY else ""
     with gr.Row():

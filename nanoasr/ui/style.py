@@ -6,7 +6,7 @@ import gradio as gr
 
 TITLE = "nanoasr: see a recognizer think"
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("page.js", "microphone.js")
+_SCRIPTS = ("page.js", "microphone.js", "settings.js")
 
 
 def looks() -> dict[str, object]:
@@ -24,7 +24,9 @@ def _theme() -> gr.themes.Base:
         neutral_hue="slate",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
-    ).set(  # Gradio's own grey has too little contrast on white
+    ).set(  # Gradio's own grey and blue have too little contrast
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
         body_text_color_subdued="*neutral_500",
         body_text_color_subdued_dark="*neutral_400",
         block_info_text_color="*neutral_500",

@@ -14,7 +14,12 @@ def runs(*texts: str, **more: object) -> list[Result]:
 def test_equal_texts_of_repeats_are_folded():
     shown = compared.rows(runs("one two", "one two", "one too"))
     assert shown.count("class='said'") == 2
-    assert "2 × the same: seed 1, 2" in shown and "seed 3" in shown
+    assert "seed 1, 2" in shown and "2 × the same" in shown and "seed 3" in shown
+
+
+def test_settings_that_gave_the_same_text_share_a_row():
+    shown = compared.rows([Result("a.wav", setting, 1, None, "one") for setting in (COLD, WARM)])
+    assert shown.count("class='said'") == 1 and "cold, warm" in shown
 
 
 def test_results_are_grouped_by_recording():

@@ -89,6 +89,20 @@ window.nanoasr = (() => {
     });
   });
 
+  // Rows of a comparison: one player for all, and copying.
+
+  const row = new Audio();
+  const copy = text => navigator.clipboard.writeText(text);
+  document.addEventListener("click", event => {
+    const copied = near(event, "[data-copy]"), played = near(event, "[data-src]");
+    if (copied) copy(copied.dataset.copy);
+    if (!played) return;
+    const again = row.src === new URL(played.dataset.src, document.baseURI).href;
+    if (again && !row.paused) return void row.pause();
+    if (!again) row.src = played.dataset.src;
+    row.play().catch(() => {});
+  });
+
   // Tokens: a tip with the alternatives; one stop of the Tab key, arrows move between them.
 
   function tip(element) {
@@ -168,7 +182,7 @@ window.nanoasr = (() => {
 
   function copyText(where) {
     const lines = [...document.querySelectorAll(`${where} [data-text]`)].map(element => element.dataset.text);
-    return navigator.clipboard.writeText(lines.join("\n"));
+    return copy(lines.join("\n"));
   }
 
   function whenReady(selector, work) {  // once the page has it and the browser is idle

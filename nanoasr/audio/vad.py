@@ -7,7 +7,7 @@ from numbers import Real
 
 import numpy as np
 
-from ..errors import OptionError
+from ..typed import check_fields
 from .detector import FRAME, Detector, load_detector
 from .resample import SAMPLE_RATE
 
@@ -41,18 +41,14 @@ class VadOptions:
     max_segment: float = 15.0
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, Real) or isinstance(value, bool):
-                raise OptionError(f"{name}={value!r:.80}: must be a number")
-        for name, fits, wanted in (
-            ("threshold", _HYSTERESIS < self.threshold < 1, f"above {_HYSTERESIS} and below 1"),
-            ("min_speech", 0 <= self.min_speech <= 1, "from 0 to 1"),
-            ("min_silence", 0 < self.min_silence <= 10, "above 0 and at most 10"),
-            ("pad", 0 <= self.pad <= min(self.min_silence / 2, 0.5), "from 0 to 0.5 and at most half of min_silence"),
-            ("max_segment", 2 <= self.max_segment <= 30, "from 2 to 30: the model loops on longer ones"),
-        ):
-            if not fits:
-                raise OptionError(f"{name}={getattr(self, name)!r}: must be {wanted}")
+        rules = (
+            ("threshold", Real, lambda x: _HYSTERESIS < x < 1, f"a number above {_HYSTERESIS} and below 1"),
+            ("min_speech", Real, lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+            ("min_silence", Real, lambda x: 0 < x <= 10, "a number above 0 and at most 10"),
+            ("pad", Real, lambda x: 0 <= x <= min(self.min_silence / 2, 0.5), "from 0 to 0.5, at most min_silence / 2"),
+            ("max_segment", Real, lambda x: 2 <= x <= 30, "from 2 to 30: the model loops on longer ones"),
+        )
+        check_fields(self, rules)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import mlx.core as mx
 from ..model.build import AnyConfig
 from ..model.config import AdaptorConfig, ParaformerConfig, SenseVoiceConfig
 from .assemble import Value, check_values
+from .checks import FRONT_END
 from .ctc_tokens import find_units
 from .layouts import Layout, paraformer, sensevoice
-from .layouts.funasr_files import FRONT_END, encoder_settings
+from .layouts.funasr_files import encoder_settings
 from .quantize import Packed
 
 TOKENIZER = "Qwen3-0.6B"

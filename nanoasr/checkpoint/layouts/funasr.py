@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...errors import CheckpointError
 from ...model.config import AdaptorConfig, CTCConfig, EncoderConfig, ModelConfig
-from ..checks import check_front_end
+from ..checks import FRONT_END, check_settings
 from ..folder import beside, read_json, tokenizer_folder
 from .layout import Configs, Layout, description, llm_config, only_known
 
@@ -26,7 +26,7 @@ def recognize(folder: Path, configs: Configs) -> Layout | None:
 
 def _read(name: str, folder: Path, raw: dict, llm: dict) -> Layout:
     frontend, adaptor = raw.get("frontend_conf") or {}, raw.get("audio_adaptor_conf") or {}
-    check_front_end(frontend, folder)
+    check_settings(frontend, FRONT_END, folder)
     encoder = only_known(EncoderConfig, raw["audio_encoder_conf"], dropout=0.0)
     low = adaptor.get("use_low_frame_rate", name == "mlx-audio")  # each reference implementation's default
     config = ModelConfig(

@@ -4,19 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...audio.features import LFR_SHIFT, LFR_WINDOW, MEL_BINS, SAMPLE_RATE
 from ...model.config import EncoderConfig
 from ..folder import beside, read_json
 
-FRONT_END = {
-    "fs": SAMPLE_RATE,
-    "window": "hamming",
-    "n_mels": MEL_BINS,
-    "frame_length": 25,
-    "frame_shift": 10,
-    "lfr_m": LFR_WINDOW,
-    "lfr_n": LFR_SHIFT,
-}
 # The settings that an encoder and a decoder must have, where they name them.
 ENCODER = {
     "input_layer": "pe",

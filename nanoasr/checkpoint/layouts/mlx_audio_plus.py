@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...audio.features import FEATURE_SIZE, SAMPLE_RATE
 from ...model.config import AdaptorConfig, EncoderConfig, ModelConfig
-from ..checks import check_front_end
+from ..checks import FRONT_END, check_settings
 from ..folder import tokenizer_folder
 from .layout import Configs, Layout, llm_config, only_known
 
@@ -14,7 +14,7 @@ def recognize(folder: Path, configs: Configs) -> Layout | None:
     raw = configs.json
     if not {"encoder", "adaptor", "llm"} <= raw.keys():
         return None
-    check_front_end({"fs": raw.get("sample_rate", SAMPLE_RATE)} | raw, folder)
+    check_settings({"fs": raw.get("sample_rate", SAMPLE_RATE)} | raw, FRONT_END, folder)
     encoder = raw["encoder"]
     config = ModelConfig(
         encoder=EncoderConfig(

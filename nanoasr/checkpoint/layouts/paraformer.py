@@ -16,10 +16,10 @@ from ...model.config import (
     SeacoConfig,
     UpsampledConfig,
 )
-from ..checks import check_front_end, check_settings
+from ..checks import FRONT_END, check_settings
 from ..token_list import read_tokens
 from ..weights import Tensor
-from .funasr_files import DECODER, ENCODER, FRONT_END, encoder_settings, find_file
+from .funasr_files import DECODER, ENCODER, encoder_settings, find_file
 from .layout import Configs, Layout, description, only_known
 
 TOKENS, SPELLINGS = "tokens.json", "seg_dict"
@@ -83,7 +83,7 @@ def _read(name: str, folder: Path, raw: dict) -> Layout:
     kind, model, predictor = raw.get("model"), raw.get("model_conf") or {}, raw["predictor_conf"]
     if kind not in _KINDS:
         raise CheckpointError(f"{folder}: its model is {kind!r:.80}; {', '.join(_KINDS)} are supported")
-    check_front_end(raw.get("frontend_conf") or {}, folder)
+    check_settings(raw.get("frontend_conf") or {}, FRONT_END, folder)
     check_settings(raw, {"encoder": "SANMEncoder", "decoder": "ParaformerSANMDecoder"}, folder)
     check_settings(raw["encoder_conf"], ENCODER, folder)
     check_settings(predictor, {"threshold": 1.0}, folder)

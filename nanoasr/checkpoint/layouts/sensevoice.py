@@ -8,9 +8,9 @@ import numpy as np
 from ...audio.features import FEATURE_SIZE
 from ...errors import CheckpointError
 from ...model.config import EncoderConfig, SenseVoiceConfig
-from ..checks import check_front_end, check_settings
+from ..checks import FRONT_END, check_settings
 from ..sentencepiece import SentencePieces
-from .funasr_files import ENCODER, FRONT_END, encoder_settings, find_file
+from .funasr_files import ENCODER, encoder_settings, find_file
 from .layout import Configs, Layout, description, only_known
 
 PIECES = "chn_jpn_yue_eng_ko_spectok.bpe.model"
@@ -44,8 +44,8 @@ def stored(name: str, value: Any) -> tuple[str, Any]:
 
 
 def _read(name: str, folder: Path, raw: dict) -> Layout:
-    frontend, encoder = raw.get("frontend_conf") or {}, raw["encoder_conf"]
-    check_front_end(frontend, folder)
+    encoder = raw["encoder_conf"]
+    check_settings(raw.get("frontend_conf") or {}, FRONT_END, folder)
     check_settings(encoder, ENCODER, folder)
     pieces = find_file(folder, raw, ("tokenizer_conf", "bpemodel"), PIECES)
     if pieces is None:

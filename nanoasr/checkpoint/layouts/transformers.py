@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ...model.config import AdaptorConfig, EncoderConfig, ModelConfig
-from ..checks import check_front_end
+from ..checks import FRONT_END, check_settings
 from ..folder import tokenizer_folder
 from .layout import Configs, Layout, llm_config
 
@@ -40,7 +40,8 @@ def recognize(folder: Path, configs: Configs) -> Layout | None:
     audio = raw.get("audio_config") or raw.get("encoder_config")
     if raw.get("model_type") != "fun_asr_nano" or not audio:
         return None
-    check_front_end({"n_mels": audio.get("num_mel_bins", 80), "lfr_m": audio.get("num_stacked_frames", 7)}, folder)
+    given = {"n_mels": audio.get("num_mel_bins", 80), "lfr_m": audio.get("num_stacked_frames", 7)}
+    check_settings(given, FRONT_END, folder)
     split = "num_timestamp_prediction_blocks" in audio or "encoder_config" in raw
     config = ModelConfig(
         encoder=_encoder(audio, split),

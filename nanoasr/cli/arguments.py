@@ -43,6 +43,17 @@ def add_speech(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_processing(parser: argparse.ArgumentParser, default_batch: str) -> argparse._ArgumentGroup:
+    """Add --batch-size, --no-timestamps, --no-vad and --max-minutes."""
+    group = parser.add_argument_group("processing")
+    add = group.add_argument
+    add("--batch-size", type=count, metavar="N", help=f"segments per batch (default {default_batch})")
+    add("--no-timestamps", dest="timestamps", action="store_false", help="no word times; slightly faster")
+    add("--no-vad", dest="vad", action="store_false", help="no speech detection: cut at quiet places")
+    add("--max-minutes", type=positive, metavar="M", help="reject longer recordings")
+    return group
+
+
 def count(text: str) -> int:
     """Parse an integer of 1 or more."""
     if not text.isdecimal() or int(text) < 1:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .arguments import EXIT_CODES, add_model, add_speech, count, positive
+from .arguments import EXIT_CODES, add_model, add_processing, add_speech, count, positive
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -30,20 +30,11 @@ duration and offset in seconds. With an offset, only `duration` seconds from the
     add("--recursive", action="store_true", help="search subfolders too")
     add("--retry-errors", action="store_true", help="try recordings that failed in earlier runs again")
     add_model(parser)
-
-    speech = parser.add_argument_group("speech")
-    add_speech(speech)
-    speech.add_argument(
-        "--no-timestamps", dest="timestamps", action="store_false", help="no word times; slightly faster"
-    )
-
-    work = parser.add_argument_group("processing")
+    add_speech(parser.add_argument_group("speech"))
+    work = add_processing(parser, "chosen by device")
     work.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="this process, or Ray (default local)"
     )
-    work.add_argument("--batch-size", type=count, metavar="N", help="segments per batch (default: chosen by device)")
-    work.add_argument("--no-vad", dest="vad", action="store_false", help="no speech detection: cut at quiet places")
-    work.add_argument("--max-minutes", type=positive, metavar="M", help="reject longer recordings")
 
     ray = parser.add_argument_group("Ray")
     ray.add_argument("--address", help="cluster to connect to: auto, or HOST:PORT (default: one of this machine's own)")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .. import backend
 from ..errors import NanoASRError, OptionError, printable
 from ..results.transcript import FORMATS, Timings, Transcript, write_all
-from .arguments import EXIT_CODES, add_model, add_speech, count, positive
+from .arguments import EXIT_CODES, add_model, add_processing, add_speech
 from .console import decode_name, print_message, printable_line
 from .recordings import STDIN, find_recordings, output_names
 
@@ -84,14 +84,7 @@ line each. Ctrl-C keeps what is finished.
     speech = parser.add_argument_group("speech")
     add_speech(speech)
     speech.add_argument("--hotwords-file", type=Path, metavar="FILE", help="text file with one hotword a line")
-    speech.add_argument(
-        "--no-timestamps", dest="timestamps", action="store_false", help="no word times; slightly faster"
-    )
-
-    work = parser.add_argument_group("processing")
-    work.add_argument("--batch-size", type=count, metavar="N", help="segments per batch (default 16, on a CPU 4)")
-    work.add_argument("--no-vad", dest="vad", action="store_false", help="no speech detection: cut at quiet places")
-    work.add_argument("--max-minutes", type=positive, metavar="M", help="reject longer recordings")
+    add_processing(parser, "16, on a CPU 4")
 
     sampling = parser.add_argument_group("sampling")
     for name, (kind, text) in _SAMPLING.items():

@@ -9,81 +9,131 @@ from collections.abc import Sequence
 from itertools import cycle, islice, takewhile
 from operator import itemgetter
 
-LONGEST_GUESS = 127  # tokens checked in one pass: each takes a row of scores as long as the vocabulary
-SHORTEST_GUESS = 7  # tokens of a guess that nothing has confirmed yet
-_MEMORY = 0.9  # of the running means
+import numpy as np
+
+LENGTHS = (1, 3, 7, 15, 31, 63, 127)  # of guesses; a token takes a row of scores as long as the vocabulary
+LONGEST_GUESS = LENGTHS[-1]
+_TYPICAL = 0.7  # of the tokens of drafts are right
+_WEIGHT = 4  # of the mean of all rows in a row's estimate, in tokens
 _RETRY = 64  # plain steps after which drafting is tried again
 
 
 class DraftPolicy:
-    """Decides by running means whether checking guesses is faster, on this device and for these texts, than steps.
+    """Chooses how many tokens to check in a pass, from what passes take on this device and how many are right.
 
-    `lookup` is how many tokens a guess's context may have (0: no guesses after the prefill); `always` skips the
-    decision.
+    `lookup` is how many tokens a guess's context may have (0: no guesses after the prefill); `always` never prefers a
+    step of one token.
     """
 
     def __init__(self, lookup: int = 6, always: bool = False):
         self.lookup, self._always = lookup, always
-        self._step = self._pass = None  # seconds
-        self._gain = 2.0  # accepted tokens a row of a pass
+        self._seconds: dict[int, dict[int, float]] = {}  # of passes, by `_size` of the batch and length of the guesses
         self._shapes: set[tuple[int, int]] = set()
-        self._steps_left = 0
+        self._right, self._checked = 10 * _WEIGHT * _TYPICAL, 10.0 * _WEIGHT
+        self._steps = 0  # since a guess was checked
 
-    @property
-    def pays(self) -> bool:
-        """True if the next pass should check guesses where there are any."""
-        if self._always:
-            return True
-        if self._steps_left:
-            return False
-        if self._step is None:
-            return self._gain >= 1  # else take a step, to learn what one costs
-        return self._pass is None or (1 + self._gain) * self._step > self._pass
+    def chance(self, right: int, checked: int) -> float:
+        """Estimate how likely a row's next drafted token is right, given how many of its tokens were."""
+        return (_WEIGHT * self._right / self._checked + right) / (_WEIGHT + checked)
 
-    def count_step(self, seconds: float) -> None:
-        """Learn from a step of one token a row."""
-        self._step = _mean(self._step, seconds)
-        self._steps_left = max(self._steps_left - 1, 0)
+    def best_length(self, chances: Sequence[float], rows: int) -> int:
+        """Return the length of guesses that gives rows with these chances the most tokens a second; 0: a step."""
+        known = self._seconds.get(_size(rows), {})
+        if not chances or not self.lookup or (known and 0 not in known and not self._always):
+            return 0  # also to learn what a step takes
+        steps = 0 in known and not self._always and self._steps < _RETRY
+        more = rows - len(chances)  # tokens of the other rows
+        return max(
+            LENGTHS if not steps else (0, *LENGTHS),
+            key=lambda n: (more + sum(_expected(chance, n) for chance in chances)) / _seconds(known, n),
+        )
 
-    def count_pass(self, seconds: float, rows: int, tokens: int, accepted: int) -> None:
-        """Learn from a pass that checked guesses. The first of a shape does not count: it may compile kernels."""
-        if (rows, tokens) in self._shapes:
-            self._pass = _mean(self._pass, seconds)
-        self._shapes.add((rows, tokens))
-        self._gain = _mean(self._gain, accepted / rows)
-        if not self._always and not self.pays:
-            self._steps_left = _RETRY
+    def count_pass(self, seconds: float, rows: int, length: int) -> None:
+        """Learn from a pass. The first of a shape does not count: it may compile kernels."""
+        self._steps = 0 if length else self._steps + 1
+        if (rows, length) in self._shapes:
+            known = self._seconds.setdefault(_size(rows), {})
+            before = known.get(length, seconds)
+            # slow ones count less: the machine's other work took part of their time
+            known[length] = before + (0.5 if seconds < before else 0.1) * (min(seconds, 3 * before) - before)
+        self._shapes.add((rows, length))
+
+    def count_tokens(self, right: int, checked: int) -> None:
+        """Learn from a guess, whose tokens after the first wrong one do not count."""
+        total = self._checked + checked
+        kept = min(1.0, 100 * _WEIGHT / total)
+        self._right, self._checked = (self._right + right) * kept, total * kept
 
 
-def _mean(before: float | None, value: float) -> float:
-    return value if before is None else _MEMORY * before + (1 - _MEMORY) * value
+def _size(rows: int) -> int:
+    """Return the class of batch sizes that are timed together."""
+    return rows.bit_length()
+
+
+def _seconds(known: dict[int, float], length: int) -> float:
+    """Estimate how long a pass takes from the lengths that were measured."""
+    if not known:
+        return 16.0 + length
+    lengths = sorted(known)
+    if length <= lengths[-1]:
+        return float(np.interp(length, lengths, [known[n] for n in lengths]))
+    return known[lengths[-1]] * (16 + length) / (16 + lengths[-1])
+
+
+def _expected(chance: float, length: int) -> float:
+    """Return how many tokens a pass over such a guess gives: those before the first wrong one, and the model's own."""
+    return length + 1 if chance >= 1 else (1 - chance ** (length + 1)) / (1 - chance)
 
 
 def known_ids(draft: Sequence[int], vocabulary: int) -> list[int]:
-    """Cut a draft before the first id that the model does not have."""
+    """Cut a draft at the first id that the model does not have."""
     return list(takewhile(lambda i: 0 <= i < vocabulary, draft))
 
 
-def continuation(said: list[int], draft: list[int], others: Sequence[list[int]], lookup: int, reach: int) -> list[int]:
-    """Guess what follows `said`: what follows the longest run of its last tokens, at about the same place, in the
-    draft, in what was said, or in one of the `others`; at most `reach` tokens."""
-    if not lookup or reach < 1:
+class AlignedDraft:
+    """A draft, and how far a text that grows is from each of its beginnings, in edits of tokens."""
+
+    def __init__(self, ids: Sequence[int] = ()):
+        self.ids = list(ids)
+        self._array = np.array(self.ids, dtype=np.int64)
+        self._places = np.arange(len(self.ids) + 1)
+        self._edits, self._count = self._places, 0
+
+    def place(self, said: list[int]) -> int:
+        """How much of the draft `said` stands for: where the draft goes on. `said` is longer in each call."""
+        for token_id in said[self._count :]:
+            edits = self._edits + 1
+            edits[1:] = np.minimum(edits[1:], self._edits[:-1] + (self._array != token_id))
+            self._edits = np.minimum.accumulate(edits - self._places) + self._places
+        self._count = len(said)
+        places = np.flatnonzero(self._edits == self._edits.min()).tolist()
+        return min(places, key=lambda n: (self.ids[n - 1 : n] != said[-1:], abs(n - len(said))))
+
+
+def continuation(
+    said: list[int], draft: AlignedDraft, others: Sequence[list[int]], lookup: int, length: int
+) -> list[int]:
+    """Guess at most `length` tokens that follow `said`: the rest of the draft, unless a longer run of the last tokens
+    was said before or stands in one of the `others`."""
+    if not lookup or length < 1:
         return []
-    texts = [draft, said, *others]
+    place = draft.place(said)
+    rest = draft.ids[place:]
+    shared = _shared(draft.ids[max(place - lookup, 0) : place], said, lookup) if rest else 0
     found = [
         (_shared(text[max(end - lookup, 0) : end], said, lookup), -i, -abs(end - len(said)), text, end)
-        for i, text in enumerate(texts)
+        for i, text in enumerate([said, *others])
         for end in range(1, len(text))
         if text[end - 1] == said[-1]
     ]
-    if not found:  # most often one token stands for another
-        return draft[len(said) :][:reach]
+    if not found or (rest and max(found)[0] <= max(shared, 1)):
+        return rest[:length]
     *_, text, end = max(found, key=itemgetter(0, 1, 2))
     rest = text[end:]
-    return list(islice(cycle(rest) if text is said else rest, reach))  # what was said twice may be said again
+    return list(islice(cycle(rest) if text is said else rest, length))  # what was said twice may be said again
 
 
 def _shared(text: list[int], said: list[int], most: int) -> int:
-    """Count how many of the last `most` tokens two texts share, from their ends."""
+    """How many of the last `most` tokens two texts share, counted from their ends."""
     pairs = zip(reversed(text), reversed(said[-most:]), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

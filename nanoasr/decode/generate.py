@@ -14,7 +14,7 @@ import mlx.core as mx
 from ..model.ctc import log_softmax
 from ..model.nano import Nano
 from ..model.qwen3 import Cache
-from .draft import LONGEST_GUESS, SHORTEST_GUESS, DraftPolicy, continuation, known_ids
+from .draft import LENGTHS, LONGEST_GUESS, AlignedDraft, DraftPolicy, continuation, known_ids
 from .request import ALTERNATIVES, Generated, Request
 from .sampling import Sampling, make_chooser
 
@@ -55,21 +55,20 @@ class Row:
     request: Request
     result: Generated = field(default_factory=Generated)
     next_id: int = 0
-    draft: list[int] = field(default_factory=list)
+    draft: AlignedDraft = field(default_factory=AlignedDraft)
     others: list[list[int]] = field(default_factory=list)
-    right: int = 0  # tokens of the last guess that were accepted
+    checked: int = 0  # drafted tokens, each guess's up to its first wrong one
 
     @property
     def drafts(self) -> bool:
         return self.request.draft is not None and self.request.sampling.greedy
 
-    def guess(self, lookup: int) -> list[int]:
-        """Guess the tokens that follow `next_id`; none where the row has no use for drafts."""
+    def guess(self, lookup: int, length: int) -> list[int]:
+        """Guess at most `length` tokens that follow `next_id`; none where the row has no use for drafts."""
         if not self.drafts:
             return []
-        most = min(LONGEST_GUESS, self.request.sampling.max_tokens - len(self.result.ids) - 1)
-        reach = min(max(SHORTEST_GUESS, 2 * self.right), most)
-        return continuation(self.result.ids, self.draft, self.others, lookup, reach)
+        most = min(length, self.request.sampling.max_tokens - len(self.result.ids) - 1)
+        return continuation(self.result.ids, self.draft, self.others, lookup, most)
 
 
 @dataclass(frozen=True)
@@ -164,15 +163,16 @@ class DecoderBatch:
         return [(row.key, row.result) for row in finished]
 
     def _advance(self) -> None:
-        drafting = self.policy.pays and any(row.drafts for row in self.rows)
+        chances = [self.policy.chance(row.result.accepted, row.checked) for row in self.rows if row.drafts]
+        drafting = self.policy.best_length(chances, len(self.rows))
         if drafting:
             self._drain()
-            guesses = [row.guess(self.policy.lookup) for row in self.rows]
+            guesses = [row.guess(self.policy.lookup, drafting) for row in self.rows]
             if any(guesses):
                 self._check(guesses)
             if any(guesses) or not self.rows:
                 return
-        start = time.perf_counter()
+        start, rows = time.perf_counter(), len(self.rows)
         before = self._launched
         tokens = before.tokens if before else mx.array([row.next_id for row in self.rows])
         states = self.model.llm(self.model.llm.embed(tokens[:, None]), self._cache)
@@ -183,7 +183,7 @@ class DecoderBatch:
         elif before:
             self._read(before)
         if drafting or before:
-            self.policy.count_step(time.perf_counter() - start)
+            self.policy.count_pass(time.perf_counter() - start, rows, 0)
 
     def _drain(self) -> None:
         """Read the pass that is under way, so that every row's tokens are known."""
@@ -209,11 +209,10 @@ class DecoderBatch:
             row.result.steps += 1
         rejected = self._accept(rows, guesses, chosen)
         unused = [longest - len(guess) + gone for guess, gone in zip(guesses, rejected, strict=True)]
-        accepted = sum(map(len, guesses)) - sum(rejected)
         staying = self._retire()
         if staying:
             self._cache.drop_last([unused[place] for place in staying])
-        self.policy.count_pass(time.perf_counter() - start, len(rows), longest, accepted)
+        self.policy.count_pass(time.perf_counter() - start, len(rows), longest)
 
     def _accept(self, rows: Sequence[Row], guesses: Sequence[list[int]], chosen: _Chosen) -> list[int]:
         """Append the model's tokens up to each row's first disagreement with its guess; count the rejected tokens."""
@@ -227,7 +226,9 @@ class DecoderBatch:
                 if self._append(row, token_id, logprob, top) or token_id != guessed:
                     break
             place += len(guess) + 1
-            row.right = right
+            checked = min(right + 1, len(guess))
+            self.policy.count_tokens(right, checked)
+            row.checked += checked
             row.result.drafted += len(guess)
             row.result.accepted += right
             rejected.append(len(guess) - right)
@@ -260,8 +261,9 @@ class DecoderBatch:
         if not row.drafts:
             return []
         vocabulary = self.model.config.llm.vocab_size
-        row.draft, *row.others = (known_ids(text, vocabulary) for text in (row.request.draft, *row.request.others))
-        return row.draft[: min(LONGEST_GUESS, row.request.sampling.max_tokens - 1)]
+        draft, *row.others = (known_ids(text, vocabulary) for text in (row.request.draft, *row.request.others))
+        row.draft = AlignedDraft(draft)
+        return draft[: min(LONGEST_GUESS, row.request.sampling.max_tokens - 1)]
 
     def _embed(self, ids: Sequence[int]) -> mx.array:
         return self.model.llm.embed(mx.array(ids, dtype=mx.int32))
@@ -330,7 +332,7 @@ def _random_key(seed: int, step: int) -> mx.array:
 
 def _bucket(width: int) -> int:
     """Round a width up to one for which a compiled pass is likely to exist."""
-    return next(size for size in (1, 3, 7, 15, 31, 63, 127, width) if size >= width)
+    return next(size for size in (*LENGTHS, width) if size >= width)
 
 
 @mx.compile

@@ -245,7 +245,7 @@ class NanoBatch:
         if options.drafts and options.sampling.greedy and options.sampling.beams == 1:
             spelled = family.ctc_text(encoded.ctc)
             draft = [*job.draft, *spelled[len(job.draft) :]]  # CTC is quick to write what was said since
-            others = [spelled, *job.others]
+            others = [spelled, *job.others] if job.draft else job.others
         request = Request(
             embeddings=family.embed_prompt(family.prompt(options), encoded.audio_tokens),
             sampling=options.sampling,

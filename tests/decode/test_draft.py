@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from parity_prompts import EXPECTED, embeddings, model
 
-from nanoasr.decode.draft import DraftPolicy
+from nanoasr.decode.draft import AlignedDraft, DraftPolicy, continuation
 from nanoasr.decode.generate import generate
 from nanoasr.decode.request import Generated, Request
 from nanoasr.decode.sampling import Sampling
@@ -261,3 +261,51 @@ def test_rows_with_any_drafts_and_settings_give_what_each_gives_alone(batch_size
     found = dict(generate(model(), [request for request, _ in requests], LOOPS, batch_size, DraftPolicy(always=always)))
     for i, (_, wanted) in enumerate(requests):
         assert_same(found[i], wanted)
+
+
+def measured_policy(step: float, passes: dict[int, float], right: int, checked: int) -> DraftPolicy:
+    policy = DraftPolicy()
+    for length, seconds in [(0, step), *passes.items()] * 2:  # the first of a shape does not count
+        policy.count_pass(seconds, 1, length)
+    policy.count_tokens(right, checked)
+    return policy
+
+
+def test_guesses_are_short_where_tokens_are_dear_and_long_where_they_are_cheap():
+    dear = measured_policy(2, {1: 2.3, 3: 2.9, 7: 4, 15: 7, 31: 11}, 30, 60)
+    cheap = measured_policy(150, {1: 160, 7: 180, 31: 300, 127: 800}, 90, 100)
+    assert dear.best_length([0.5], 1) in (1, 3)
+    assert cheap.best_length([0.9], 1) >= 15
+
+
+def test_a_row_whose_draft_is_right_gets_longer_guesses_than_one_whose_draft_is_wrong():
+    policy = measured_policy(2, {1: 2.3, 3: 2.9, 7: 4, 15: 7}, 70, 100)
+    right, wrong = (policy.best_length([policy.chance(n, 20)], 1) for n in (20, 4))
+    assert right > wrong
+
+
+def test_drafts_that_cost_more_than_steps_are_tried_again_only_after_many_steps():
+    policy = measured_policy(1, {7: 20}, 10, 100)
+    chance = policy.chance(0, 10)
+    lengths = []
+    for _ in range(130):
+        lengths.append(policy.best_length([chance], 1))
+        policy.count_pass(1 if lengths[-1] == 0 else 20, 1, lengths[-1])
+    assert 1 <= sum(length > 0 for length in lengths) <= 3
+
+
+def test_one_slow_pass_does_not_end_drafting():
+    policy = measured_policy(2, {1: 2.3, 3: 2.9, 7: 4}, 80, 100)
+    length = policy.best_length([0.8], 1)
+    policy.count_pass(1.0, 1, length)
+    assert policy.best_length([0.8], 1) > 0
+
+
+def test_the_rest_of_a_draft_is_found_however_the_text_differs_from_its_beginning():
+    draft = [1, 2, 3, 4, 5, 6, 7, 8]
+    for said in ([1, 2, 9, 4], [1, 2, 4], [1, 2, 9, 9, 3, 4], [2, 3, 4], [9, 8, 3, 4]):
+        assert continuation(said, AlignedDraft(draft), [], 6, 127) == [5, 6, 7, 8]
+
+
+def test_a_wrong_word_is_taken_to_stand_for_the_draft_s_at_its_place():
+    assert continuation([1, 2, 3, 9], AlignedDraft([1, 2, 3, 4, 5, 6]), [], 6, 2) == [5, 6]

@@ -16,7 +16,6 @@ from ..decode.prompt import build_prompt
 from ..decode.request import Request
 from ..decode.sampling import Sampling
 from ..errors import NanoASRError
-from ..model.qwen3 import Cache
 from ..recognizer import Recognizer
 from .peers import check_installed, contenders
 from .report import Contest, Flow, Report, Row
@@ -114,7 +113,7 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, tokens: int) -
         return time.perf_counter() - start
 
     def prefill() -> mx.array:
-        return model.llm.logits(model.llm(embedded, Cache(model.config.llm))[:, -1])
+        return model.llm.logits(model.llm(embedded, model.llm.new_cache())[:, -1])
 
     stages: dict[str, Callable[[], mx.array]] = {
         "features": lambda: features(x, cmvn=cmvn),

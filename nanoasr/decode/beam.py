@@ -8,7 +8,6 @@ import mlx.core as mx
 
 from ..model.ctc import log_softmax
 from ..model.nano import Nano
-from ..model.qwen3 import Cache
 from .request import Generated, Request, looping
 from .sampling import forbid_ngrams, penalize_repeats
 
@@ -41,7 +40,7 @@ class BeamSearch:
         self._finished: list[Hypothesis] = []
         self.result: Generated | None = None
         self._made = Generated()
-        self._cache = Cache(model.config.llm)
+        self._cache = model.llm.new_cache()
         states = model.llm(request.embeddings[None], self._cache)[:, -1]
         self._expand(states)
         self._made.prefill_seconds = time.perf_counter() - start

@@ -12,6 +12,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..model.ctc import log_softmax
+from ..model.fused import FusedCache
 from ..model.nano import Nano
 from ..model.qwen3 import Cache
 from .draft import LENGTHS, LONGEST_GUESS, AlignedDraft, DraftPolicy, continuation, known_ids
@@ -110,7 +111,7 @@ class DecoderBatch:
         self.model, self.end_ids = model, end_ids
         self.policy = policy or DraftPolicy()
         self.rows: list[Row] = []
-        self._cache: Cache | None = None
+        self._cache: Cache | FusedCache | None = None
         self._launched: _Chosen | None = None
         self._finished: list[Row] = []
         self._choosers: dict[Sampling, Callable] = {}
@@ -130,7 +131,7 @@ class DecoderBatch:
         longest = max(prompt.shape[0] for prompt in prompts)
         gaps = [longest - prompt.shape[0] for prompt in prompts]
         x = mx.stack([mx.pad(prompt, [(gap, 0), (0, 0)]) if gap else prompt for prompt, gap in zip(prompts, gaps)])  # noqa: B905
-        cache = Cache(self.model.config.llm, mx.array(gaps) if any(gaps) else None)
+        cache = self.model.llm.new_cache(gaps)
         states = self.model.llm(x, cache)
         positions = [range(longest - len(guess) - 1, longest) for guess in guesses]
         chosen = self._choose_each(states, positions, rows, guesses)

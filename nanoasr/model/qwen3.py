@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import kernels
+from . import fused
 from .config import LLMConfig
+from .fused import FusedCache, FusedLayers
 
 
 class Qwen3(nn.Module):
@@ -20,31 +21,52 @@ class Qwen3(nn.Module):
         self.model = Stack(config)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self._steps: dict[bool, Step] = {}
+        self._step: Step | None = None
+        self._fused: FusedLayers | None = None
 
     def embed(self, ids: mx.array) -> mx.array:
         return self.model.embed_tokens(ids)
 
-    def __call__(self, x: mx.array, cache: "Cache | None" = None) -> mx.array:
-        cache = cache or Cache(self.config)
+    def new_cache(self, gaps: Sequence[int] = ()) -> "Cache | FusedCache":
+        """Return an empty cache; `gaps[i]` counts the padding on the left of row i's prompt."""
+        layers = self.model.layers
+        if not self.training and fused.fits(self.config, layers):
+            if not (self._fused and self._fused.current):
+                self._fused = FusedLayers(self.config, layers)
+            return FusedCache(self.config, gaps)
+        return Cache(self.config, mx.array(gaps) if any(gaps) else None)
+
+    def __call__(self, x: mx.array, cache: "Cache | FusedCache | None" = None) -> mx.array:
+        if not isinstance(cache, FusedCache):
+            x = self._through_layers(x, cache or Cache(self.config))
+        elif cache.data is not None or x.shape[0] * x.shape[1] <= fused.MOST_TOKENS:
+            x = self._fused(x, cache)
+        else:
+            gaps = [-length for length in cache.lengths]
+            own = Cache(self.config, mx.array(gaps) if any(gaps) else None)
+            x = self._through_layers(x, own)
+            cache.adopt(own.state(), own.length)
+        return self.model.norm(x)
+
+    def _through_layers(self, x: mx.array, cache: "Cache") -> mx.array:
         mask, offset = cache.mask(x.shape[1]), cache.rope_offset()
-        step = self._find_step(alone=x.shape[0] == 1) if x.shape[1] == 1 and not self.training else None
+        step = self._find_step() if x.shape[1] == 1 and not self.training else None
         if step:
             x = step(x, self.model.layers, mask, offset, cache)
         else:
             for layer, memory in zip(self.model.layers, cache.layers, strict=True):
                 x = layer(x, mask, offset, memory, cache.length)
         cache.length += x.shape[1]
-        return self.model.norm(x)
+        return x
 
-    def _find_step(self, alone: bool) -> "Step | None":
+    def _find_step(self) -> "Step | None":
         """What takes single tokens through the layers, as they are made now; None where one is unlike another."""
         layers = self.model.layers
-        if alone not in self._steps or self._steps[alone].make != layers[0].make:
+        if not self._step or self._step.make != layers[0].make:
             if any(layer.make != layers[0].make for layer in layers):
                 return None
-            self._steps[alone] = Step(layers[0], alone)
-        return self._steps[alone]
+            self._step = Step(layers[0])
+        return self._step
 
     def logits(self, states: mx.array) -> mx.array:
         if self.config.tie_word_embeddings:
@@ -178,24 +200,22 @@ class Step:
     """Takes one token of each row through all layers, with little left to do for Python.
 
     A step's time goes into launching its many small operations. What lies between the attentions of two layers is
-    therefore compiled: one function for all layers, to which their weights are arguments. A single row (`alone`)
-    has kernels of its own on some devices.
+    therefore compiled: one function for all layers, to which their weights are arguments.
     """
 
-    def __init__(self, layer: Layer, alone: bool):
+    def __init__(self, layer: Layer):
         self.make = layer.make
         one, other = _twin(layer), _twin(layer)
-        way = kernels if alone and kernels.fit(layer) else Layer
 
         def enter(x, weights, qk_scale, offset):
-            return way.before_attention(_filled(one, weights), x, qk_scale, offset)
+            return _filled(one, weights).before_attention(x, qk_scale, offset)
 
         def cross(x, mixed, weights, next_weights, qk_scale, offset):
-            x = way.after_attention(_filled(one, weights), x, mixed)
-            return x, *way.before_attention(_filled(other, next_weights), x, qk_scale, offset)
+            x = _filled(one, weights).after_attention(x, mixed)
+            return x, *_filled(other, next_weights).before_attention(x, qk_scale, offset)
 
         def leave(x, mixed, weights):
-            return way.after_attention(_filled(one, weights), x, mixed)
+            return _filled(one, weights).after_attention(x, mixed)
 
         self._enter, self._cross, self._leave = mx.compile(enter), mx.compile(cross), mx.compile(leave)
 

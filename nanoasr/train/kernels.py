@@ -4,9 +4,9 @@ On an NVIDIA GPU a step's time goes into launching thousands of small operations
 `mx.compile` does not fuse inside a gradient.
 """
 
-import mlx.core as mx
+from functools import cache
 
-from ..model.kernels import cuda_kernel
+import mlx.core as mx
 
 # One block per row, frame after frame; log-probabilities are at least LEAST.
 _PATHS = """
@@ -50,7 +50,7 @@ def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> 
     """Run CTC's recursion over float32 emissions [R, T, S]; returns log-probabilities of at least `least`."""
     rows, _, states = emissions.shape
     threads = min(1024, -(-states // 32) * 32)
-    return cuda_kernel("paths", ("emissions", "may_skip"), _PATHS.replace("LEAST", f"{least:e}f"))(
+    return _kernel("paths", ("emissions", "may_skip"), _PATHS.replace("LEAST", f"{least:e}f"))(
         inputs=[emissions, may_skip],
         grid=(rows * threads, 1, 1),
         threadgroup=(threads, 1, 1),
@@ -61,7 +61,7 @@ def forward_variables(emissions: mx.array, may_skip: mx.array, least: float) -> 
 
 def correlate(v: mx.array, kernel: mx.array) -> mx.array:
     """Correlate each channel of v [B, T, C] with its column of an odd kernel [K, C], zero-padded."""
-    return cuda_kernel("correlated", ("v", "kernel"), _CORRELATED)(
+    return _kernel("correlated", ("v", "kernel"), _CORRELATED)(
         inputs=[v, kernel],
         template=[("T", v.dtype)],
         grid=(v.size, 1, 1),
@@ -69,3 +69,9 @@ def correlate(v: mx.array, kernel: mx.array) -> mx.array:
         output_shapes=[v.shape],
         output_dtypes=[v.dtype],
     )[0]
+
+
+@cache
+def _kernel(name: str, inputs: tuple[str, ...], source: str):
+    """Return a kernel with one output, `out`."""
+    return mx.fast.cuda_kernel(name=name, input_names=inputs, output_names=["out"], source=source)

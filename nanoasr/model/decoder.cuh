@@ -104,9 +104,12 @@ struct Grid {
     __syncthreads();
   }
 
-  __device__ void leave() {
+  // True in one thread, after all blocks have come here.
+  __device__ bool leave() {
     __syncthreads();
-    if (threadIdx.x == 0 && atomicAdd(arrived, 1) == expected + gridDim.x - 1) atomicExch(arrived, 0);
+    if (threadIdx.x || atomicAdd(arrived, 1) < expected + gridDim.x - 1) return false;
+    atomicExch(arrived, 0);
+    return true;
   }
 };
 
@@ -256,7 +259,7 @@ __device__ void product(const bf16* x, const bf16* norm, float eps, Weight<K, TI
 struct Attention {
   const bf16 *qkv, *q_norm, *k_norm;
   bf16 *keys, *values, *out;
-  const int *offset, *slot;
+  int *offset, *slot;
   int batch, steps, slots, capacity;
   float eps;
 };
@@ -393,7 +396,7 @@ struct Weights {  // of all layers, one after the other
   const bf16 *qkv, *output, *gate_up, *down, *input_norm, *post_norm, *q_norm, *k_norm;
 };
 
-// x [batch, steps, HIDDEN] -> out; scratch holds a token's (HEADS + 2 KV_HEADS) D + HEADS D + HIDDEN + INTER numbers.
+// x [batch, steps, HIDDEN] -> out; the cache is extended and offsets move on. scratch holds a token's (HEADS + 2 KV_HEADS) D + HEADS D + HIDDEN + INTER numbers.
 // The cache is [2 LAYERS, slots, KV_HEADS, capacity, D]: each layer's keys, then its values.
 // QKV_TILES and GATE_TILES: how many times eight rows of these products a block takes at once.
 template <int LAYERS, int HIDDEN, int HEADS, int KV_HEADS, int D, int INTER, int MT, int QKV_TILES, int GATE_TILES>
@@ -465,7 +468,8 @@ __device__ void pass(const bf16* x, Weights w, bf16* cache, Attention at, unsign
       out[i] = __float2bfloat16(y + load_one(middle + i));
     });
   }
-  grid.leave();
+  if (grid.leave())
+    for (int b = 0; b < at.batch; b++) at.offset[b] += at.steps;
 }
 
 }  // namespace decoder

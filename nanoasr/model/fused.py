@@ -17,12 +17,13 @@ from .config import LLMConfig
 
 MOST_TOKENS = 384  # of a prompt; longer ones take the ordinary layers as little time
 _THREADS = 256
+_COUNTER = 1 << 12  # numbers, of which one is used: tiny arrays are in the host's memory
 _LINEAR = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
 _NORMS = ("input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm")
 _INPUTS = ("x", "qkv", "output", "gate_up", "down", "input_norm", "post_norm", "q_norm", "k_norm", "cache", "rows")
 _SOURCE = """
 decoder::Attention at{};
-at.offset = rows, at.slot = rows + x_shape[0], at.batch = x_shape[0], at.steps = x_shape[1], at.eps = EPS;
+at.offset = const_cast<int*>(rows), at.slot = at.offset + x_shape[0], at.batch = x_shape[0], at.steps = x_shape[1], at.eps = EPS;
 at.slots = cache_shape[1], at.capacity = cache_shape[3];
 decoder::pass<LAYERS, HIDDEN, HEADS, KV_HEADS, D, INTER, MT, QKV_TILES, GATE_TILES>(
     x, {qkv, output, gate_up, down, input_norm, post_norm, q_norm, k_norm}, const_cast<__nv_bfloat16*>(cache), at,
@@ -44,11 +45,24 @@ class FusedCache:
         self.lengths = [-gap for gap in gaps]
         self.slots = list(range(len(gaps)))
         self.data: mx.array | None = None  # [2 * layers, slots, KV heads, capacity, head_dim]
+        self._rows: mx.array | None = None
 
     @property
     def length(self) -> int:
         """The steps of the longest row."""
         return max(self.lengths, default=0)
+
+    @property
+    def rows(self) -> mx.array:
+        """The rows' lengths and slots. The device's copy moves on by itself: to send another one takes it long."""
+        if self._rows is None:
+            self._rows = mx.array([*self.lengths, *self.slots])
+        return self._rows
+
+    def extended(self, steps: int, out: mx.array) -> None:
+        """Note that the pass with this output has extended every row."""
+        self.data, self._rows = mx.depends([self.data, self.rows], [out])
+        self.lengths = [length + steps for length in self.lengths]
 
     def reserve(self, rows: int, steps: int) -> None:
         """Make room for `steps` more of each row."""
@@ -70,17 +84,20 @@ class FusedCache:
             index = mx.minimum(mx.arange(steps) + mx.array(gaps)[:, None], steps - 1)
             data = mx.take_along_axis(data, index[None, :, None, :, None], axis=3)
         self.data = _lengthened(data, self._rounded(steps + 1))
-        self.lengths, self.slots = [steps - gap for gap in gaps], list(range(rows))
+        self.lengths, self.slots, self._rows = [steps - gap for gap in gaps], list(range(rows)), None
 
     def _rounded(self, steps: int) -> int:
         return -(-steps // self.GROWTH) * self.GROWTH
 
     def drop_last(self, counts: Sequence[int]) -> None:
         """Forget the last `counts[i]` steps of each row."""
+        if any(counts):
+            self._rows = None
         self.lengths = [length - count for length, count in zip(self.lengths, counts, strict=True)]
 
     def keep_rows(self, rows: list[int]) -> None:
         """Keep only these rows of the batch, in this order."""
+        self._rows = None
         self.lengths, self.slots = [self.lengths[row] for row in rows], [self.slots[row] for row in rows]
         if len(set(rows)) < len(rows) or 2 * len(rows) < self.data.shape[1]:
             self._compact()
@@ -91,6 +108,7 @@ class FusedCache:
 
     def join(self, other: "FusedCache") -> None:
         """Add the rows of `other`, below these."""
+        self._rows = None
         for each in (self, other):
             each._compact()
         steps = max(self.data.shape[3], other.data.shape[3])
@@ -99,7 +117,7 @@ class FusedCache:
 
     def state(self) -> list[mx.array]:
         """Its arrays, for mx.eval."""
-        return [self.data]
+        return [self.data, self.rows]
 
 
 def _lengthened(data: mx.array, capacity: int) -> mx.array:
@@ -122,7 +140,9 @@ class FusedLayers:
                 module.weight = part
             self._weights.append(stacked)
             self._parts += list(zip(modules, parts, strict=True))
-        self._arrived = mx.zeros(1, dtype=mx.uint32)
+        mx.clear_cache()  # so that the counter's memory is the device's own: MLX also hands out what it shares with hosts
+        self._arrived = mx.zeros(_COUNTER, dtype=mx.uint32)
+        mx.eval(self._arrived)
         source = _SOURCE.replace("EPS", f"{config.rms_norm_eps}f").replace("THETA", f"{float(config.rope_theta)}f")
         self._kernel = mx.fast.cuda_kernel(
             name="decoder",
@@ -160,15 +180,14 @@ class FusedLayers:
             "GATE_TILES": gate_tiles,
         }
         out, _ = self._kernel(
-            inputs=[x, *self._weights, cache.data, mx.array([*cache.lengths, *cache.slots]), self._arrived],
+            inputs=[x, *self._weights, cache.data, cache.rows, self._arrived],
             template=list(template.items()),
             grid=(_THREADS * self._blocks, 1, 1),
             threadgroup=(_THREADS, 1, 1),
             output_shapes=[x.shape, (tokens * self._scratch,)],
             output_dtypes=[x.dtype, x.dtype],
         )
-        [cache.data] = mx.depends([cache.data], [out])  # which the kernel has written to
-        cache.lengths = [length + steps for length in cache.lengths]
+        cache.extended(steps, out)
         return out
 
 

@@ -23,7 +23,8 @@ _NORMS = ("input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "se
 _INPUTS = ("x", "qkv", "output", "gate_up", "down", "input_norm", "post_norm", "q_norm", "k_norm", "cache", "rows")
 _SOURCE = """
 decoder::Attention at{};
-at.offset = const_cast<int*>(rows), at.slot = at.offset + x_shape[0], at.batch = x_shape[0], at.steps = x_shape[1], at.eps = EPS;
+at.offset = const_cast<int*>(rows), at.slot = at.offset + x_shape[0];
+at.batch = x_shape[0], at.steps = x_shape[1], at.eps = EPS;
 at.slots = cache_shape[1], at.capacity = cache_shape[3];
 decoder::pass<LAYERS, HIDDEN, HEADS, KV_HEADS, D, INTER, MT, QKV_TILES, GATE_TILES>(
     x, {qkv, output, gate_up, down, input_norm, post_norm, q_norm, k_norm}, const_cast<__nv_bfloat16*>(cache), at,
@@ -140,7 +141,7 @@ class FusedLayers:
                 module.weight = part
             self._weights.append(stacked)
             self._parts += list(zip(modules, parts, strict=True))
-        mx.clear_cache()  # so that the counter's memory is the device's own: MLX also hands out what it shares with hosts
+        mx.clear_cache()  # MLX reuses memory that it shares with the host, where counting takes a hundred times as long
         self._arrived = mx.zeros(_COUNTER, dtype=mx.uint32)
         mx.eval(self._arrived)
         source = _SOURCE.replace("EPS", f"{config.rms_norm_eps}f").replace("THETA", f"{float(config.rope_theta)}f")

@@ -4,20 +4,16 @@ Launching a pass's few hundred operations takes several times as long as reading
 pass is over one token or over thirty.
 """
 
-import ctypes
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from .. import backend
+from . import cuda
 from .config import LLMConfig
 
 MOST_TOKENS = 384  # of a prompt; longer ones take the ordinary layers as little time
-_THREADS = 256
-_COUNTER = 1 << 12  # numbers, of which one is used: tiny arrays are in the host's memory
 _LINEAR = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
 _NORMS = ("input_layernorm", "post_attention_layernorm", "self_attn.q_norm", "self_attn.k_norm")
 _INPUTS = ("x", "qkv", "output", "gate_up", "down", "input_norm", "post_norm", "q_norm", "k_norm", "cache", "rows")
@@ -131,29 +127,11 @@ class FusedLayers:
 
     def __init__(self, config: LLMConfig, layers: Sequence[nn.Module]):
         self.config = config
-        self._weights, self._parts = [], []
-        for path in _LINEAR + _NORMS:
-            modules = [_find(layer, path) for layer in layers]
-            stacked = mx.stack([module.weight for module in modules])
-            parts = [stacked[i] for i in range(len(modules))]
-            mx.eval(stacked, parts)
-            for module, part in zip(modules, parts, strict=True):
-                module.weight = part
-            self._weights.append(stacked)
-            self._parts += list(zip(modules, parts, strict=True))
-        mx.clear_cache()  # MLX reuses memory that it shares with the host, where counting takes a hundred times as long
-        self._arrived = mx.zeros(_COUNTER, dtype=mx.uint32)
-        mx.eval(self._arrived)
+        kinds = [[_find(layer, path) for layer in layers] for path in _LINEAR + _NORMS]
+        self._weights = [cuda.stack(modules) for modules in kinds]
+        self._origin = cuda.Origin(module for modules in kinds for module in modules)
         source = _SOURCE.replace("EPS", f"{config.rms_norm_eps}f").replace("THETA", f"{float(config.rope_theta)}f")
-        self._kernel = mx.fast.cuda_kernel(
-            name="decoder",
-            input_names=[*_INPUTS, "arrived"],
-            output_names=["out", "scratch"],
-            source=source,
-            header=Path(__file__).with_name("decoder.cuh").read_text(),
-            shared_memory=_shared_memory(config),
-        )
-        _, self._blocks, _ = _device()
+        self._kernel = cuda.Kernel("decoder", _INPUTS, source, _shared_memory(config))
         heads = (config.num_attention_heads + 2 * config.num_key_value_heads) * config.head_dim
         mixed = config.num_attention_heads * config.head_dim
         self._scratch = heads + mixed + config.hidden_size + config.intermediate_size  # numbers of each token
@@ -161,7 +139,7 @@ class FusedLayers:
     @property
     def current(self) -> bool:
         """False once a layer has other weights."""
-        return all(module.weight is part for module, part in self._parts)
+        return self._origin.unchanged
 
     def __call__(self, x: mx.array, cache: FusedCache) -> mx.array:
         """x [B, steps, hidden_size] -> the last layer's output; the cache is extended."""
@@ -180,14 +158,8 @@ class FusedLayers:
             "QKV_TILES": qkv_tiles,
             "GATE_TILES": gate_tiles,
         }
-        out, _ = self._kernel(
-            inputs=[x, *self._weights, cache.data, cache.rows, self._arrived],
-            template=list(template.items()),
-            grid=(_THREADS * self._blocks, 1, 1),
-            threadgroup=(_THREADS, 1, 1),
-            output_shapes=[x.shape, (tokens * self._scratch,)],
-            output_dtypes=[x.dtype, x.dtype],
-        )
+        inputs = [x, *self._weights, cache.data, cache.rows]
+        out = self._kernel(inputs, template, x.shape, tokens * self._scratch)
         cache.extended(steps, out)
         return out
 
@@ -196,7 +168,7 @@ def fits(config: LLMConfig, layers: Sequence[nn.Module]) -> bool:
     """True if the kernel can run these layers on the device in use."""
     if not backend.on_cuda:
         return False
-    capability, _, shared_memory = _device()
+    capability, _, shared_memory = cuda.device()
     sizes = config.hidden_size, config.intermediate_size, config.num_attention_heads * config.head_dim
     return (
         capability >= 8
@@ -215,21 +187,9 @@ def _find(layer: nn.Module, path: str) -> nn.Module:
     return layer
 
 
-@cache
-def _device() -> tuple[int, int, int]:
-    """Return the GPU's compute capability, its multiprocessors and the bytes of memory that a block's threads share."""
-    cuda, found = ctypes.CDLL("libcuda.so.1"), []
-    cuda.cuInit(0)
-    for attribute in (75, 16, 97):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, ...
-        value = ctypes.c_int()
-        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0)
-        found.append(value.value)
-    return tuple(found)
-
-
 def _tiles(config: LLMConfig) -> tuple[int, int]:
     """Return how many times eight rows of the larger products a block takes at once: all in one go on an H100."""
-    *_, shared_memory = _device()
+    *_, shared_memory = cuda.device()
     return (4, 3) if shared_memory >= _bytes(config, 4, 3) else (1, 1)
 
 

@@ -9,7 +9,9 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
+from . import fused_encoder
 from .config import EncoderConfig
+from .fused_encoder import FusedBlocks
 
 
 class Encoder(nn.Module):
@@ -24,20 +26,34 @@ class Encoder(nn.Module):
         if config.tp_norm:
             self.tp_encoders = [Block(config, config.output_size) for _ in range(config.tp_blocks)]
             self.tp_norm = nn.LayerNorm(config.output_size, config.norm_eps)
+        self._fused: dict[str, FusedBlocks | None] = {}
 
     def __call__(self, features: mx.array, keep: mx.array | None = None) -> mx.array:
         """`keep` [B, T] is False where a batch is padding."""
         x = features * math.sqrt(self.config.output_size)
         x = x + positions(x.shape[1], x.shape[2])
         x = x.astype(self.after_norm.weight.dtype)
-        for block in self.encoders0 + self.encoders:
-            x = block(x, keep)
-        x = self.after_norm(x)
+        [first] = self.encoders0
+        x = self.after_norm(self._through("encoders", first(x, keep), keep))
         if not self.config.tp_norm:
             return x
-        for block in self.tp_encoders:
+        return self.tp_norm(self._through("tp_encoders", x, keep))
+
+    def _through(self, name: str, x: mx.array, keep: mx.array | None) -> mx.array:
+        """Run `x` through the blocks of this name, in one kernel where there is one."""
+        fused = self._find_fused(name) if x.shape[0] == 1 and x.shape[1] <= fused_encoder.MOST_FRAMES else None
+        if fused and keep is None and not self.training:
+            return fused(x)
+        for block in self[name]:
             x = block(x, keep)
-        return self.tp_norm(x)
+        return x
+
+    def _find_fused(self, name: str) -> FusedBlocks | None:
+        blocks, fused = self[name], self._fused.get(name)
+        if not (fused and fused.current):
+            fused = FusedBlocks(self.config, blocks) if blocks and fused_encoder.fits(self.config, blocks) else None
+            self._fused[name] = fused
+        return fused
 
 
 class Block(nn.Module):

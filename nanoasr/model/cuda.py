@@ -1,0 +1,81 @@
+"""What the fused CUDA kernels, `blocks.cuh`, need on the host's side."""
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+_THREADS = 256
+_COUNTER = 1 << 12  # numbers, of which one is used: MLX keeps tiny arrays in the host's memory
+
+
+@cache
+def device() -> tuple[int, int, int]:
+    """Return the GPU's compute capability, its multiprocessors and the bytes of memory that a block's threads share."""
+    cuda, found = ctypes.CDLL("libcuda.so.1"), []
+    cuda.cuInit(0)
+    for attribute in (75, 16, 97):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, ...
+        value = ctypes.c_int()
+        cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0)
+        found.append(value.value)
+    return tuple(found)
+
+
+def stack(modules: Sequence[nn.Module]) -> mx.array:
+    """Return the modules' weights as one array, of which the weights are parts from now on."""
+    stacked = mx.stack([module.weight for module in modules])
+    parts = [stacked[i] for i in range(len(modules))]
+    mx.eval(stacked, parts)
+    for module, part in zip(modules, parts, strict=True):
+        module.weight = part
+    return stacked
+
+
+class Origin:
+    """The arrays of modules, to find out later whether they are still the same."""
+
+    def __init__(self, modules: Iterable[nn.Module]):
+        self._arrays = [
+            (module, name, array) for module in modules for name, array in module.items() if isinstance(array, mx.array)
+        ]
+
+    @property
+    def unchanged(self) -> bool:
+        """False once a module has another array."""
+        return all(module.get(name) is array for module, name, array in self._arrays)
+
+
+class Kernel:
+    """A kernel of one block on each multiprocessor, which go through a network together."""
+
+    def __init__(self, name: str, inputs: Sequence[str], source: str, shared_memory: int):
+        headers = (Path(__file__).with_name(f"{file}.cuh").read_text() for file in ("blocks", name))
+        self._kernel = mx.fast.cuda_kernel(
+            name=name,
+            input_names=[*inputs, "arrived"],
+            output_names=["out", "scratch"],
+            source=source,
+            header="\n".join(headers),
+            shared_memory=shared_memory,
+        )
+        mx.clear_cache()  # MLX reuses memory that it shares with the host, where counting takes a hundred times as long
+        self._arrived = mx.zeros(_COUNTER, dtype=mx.uint32)
+        mx.eval(self._arrived)
+
+    def __call__(
+        self, inputs: Sequence[mx.array], template: dict[str, int], shape: tuple[int, ...], scratch: int
+    ) -> mx.array:
+        """Return the kernel's output of this shape; `scratch` counts the numbers it needs in between."""
+        _, processors, _ = device()
+        out, _ = self._kernel(
+            inputs=[*inputs, self._arrived],
+            template=list(template.items()),
+            grid=(_THREADS * processors, 1, 1),
+            threadgroup=(_THREADS, 1, 1),
+            output_shapes=[shape, (scratch,)],
+            output_dtypes=[mx.bfloat16, mx.bfloat16],
+        )
+        return out

@@ -163,3 +163,36 @@ def test_the_words_of_a_long_talk_are_not_named_over_each_other():
     figure = plots.latency_chart(words, [], 100.0)
     assert not any(trace.text for trace in figure.data)
     assert plots.latency_chart([], [], 0.0).layout.xaxis.range == (0, 1)
+
+
+def test_a_waveform_is_drawn_between_its_lowest_and_highest_samples(inspection):
+    line = plots.wave_chart(inspection).data[0]
+    samples = np.array(inspection.samples)
+    assert (np.min(line.y), np.max(line.y)) == (samples.min(), samples.max())
+    assert 0 < line.x[0] < line.x[-1] < len(samples) / 16000
+
+
+def test_every_head_has_a_small_map_of_its_own(asr, inspection):
+    weights = asr.attention(inspection)
+    maps = heatmaps(plots.head_maps(inspection, weights))
+    assert len(maps) == len(weights)
+    assert [map.z.shape for map in maps] == [(26, 26)] * len(weights)
+    assert np.allclose(maps[1].z, np.array(weights[1]), atol=1e-6)
+
+
+def test_the_row_of_blank_is_that_of_the_family():
+    found = nanoasr.load(HERE / "parity/families/sensevoice", dtype="float32").inspect(CLIP)
+    figure = plots.ctc_map(found, blank=0)
+    assert figure.layout.yaxis.ticktext[0] == "blank"
+    assert np.allclose(figure.data[0].z[0], np.exp(np.array(found.ctc_logprobs)[:, 0]), atol=1e-6)
+    assert not any(name.endswith(" · 0") for name in figure.layout.yaxis.ticktext)
+
+
+def test_tokens_fire_in_the_chart_where_the_running_sum_reaches_one():
+    found = nanoasr.load(HERE / "parity/families/paraformer", dtype="float32").inspect(CLIP)
+    sums = np.array(found.peaks)
+    *_, fired = plots.fire_chart(np.array(found.alphas), sums, 0.06, ["<b>"] * 99).data
+    assert len(fired.x) == len(found.acoustic)
+    assert np.allclose(np.array(fired.x), np.flatnonzero(sums >= 1 - 1e-4) * 0.06)
+    assert set(fired.customdata) == {"&lt;b&gt;"}
+    assert plots.acoustic_map(found).data[0].z.shape[1] == len(found.acoustic)

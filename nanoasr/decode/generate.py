@@ -16,7 +16,7 @@ from ..model.fused import FusedCache
 from ..model.nano import Nano
 from ..model.qwen3 import Cache
 from .draft import LENGTHS, LONGEST_GUESS, AlignedDraft, DraftPolicy, continuation, known_ids
-from .request import ALTERNATIVES, Generated, Request
+from .request import ALTERNATIVES, Generated, Pass, Request
 from .sampling import Sampling, make_chooser
 
 _POSITIONS = 256  # whose logits are held at once: each is as long as the vocabulary
@@ -195,7 +195,8 @@ class DecoderBatch:
     def _read(self, chosen: _Chosen) -> None:
         for row, (token_id, logprob, top) in zip(self.rows, chosen.read(), strict=True):
             row.result.steps += 1
-            self._append(row, token_id, logprob, top)
+            ended = self._append(row, token_id, logprob, top) and row.result.stop == "end"
+            row.result.passes.append(Pass((), 0, int(not ended)))
         self._retire()
 
     def _check(self, guesses: list[list[int]]) -> None:
@@ -219,7 +220,7 @@ class DecoderBatch:
         """Append the model's tokens up to each row's first disagreement with its guess; count the rejected tokens."""
         found, place, rejected = chosen.read(), 0, []
         for row, guess in zip(rows, guesses, strict=True):
-            right = 0
+            right, length = 0, len(row.result.ids)
             for guessed, (token_id, logprob, top) in zip(
                 [*guess, None], found[place : place + len(guess) + 1], strict=True
             ):
@@ -232,6 +233,7 @@ class DecoderBatch:
             row.checked += checked
             row.result.drafted += len(guess)
             row.result.accepted += right
+            row.result.passes.append(Pass(tuple(guess), right, max(len(row.result.ids) - length, 0)))
             rejected.append(len(guess) - right)
         return rejected
 

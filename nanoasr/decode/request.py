@@ -31,19 +31,31 @@ class Request:
     cancelled: Callable[[], bool] | None = None
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One pass of the decoder over a row: the tokens of a draft that it checked, how many of them the model would have
+    chosen itself, and how many tokens of text came of it."""
+
+    draft: tuple[int, ...]
+    accepted: int
+    written: int
+
+
 @dataclass
 class Generated:
     """The tokens of one request, with the log-probability the model gave each.
 
     `steps` counts the decoder passes after the prefill, `drafted` the tokens of drafts that were checked, `accepted`
-    those the model would have chosen itself. Time spent on a batch is divided equally among its rows. `candidates` are
-    the results of a beam search, best first: ids, log-probability, score.
+    those the model would have chosen itself; `passes` has the same pass by pass, the prefill first. Time spent on a
+    batch is divided equally among its rows. `candidates` are the results of a beam search, best first: ids,
+    log-probability, score.
     """
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
     candidates: list[tuple[list[int], float, float]] = field(default_factory=list)
+    passes: list[Pass] = field(default_factory=list)
     stop: Stop | None = None
     error: Exception | None = None  # raised by a callback
     steps: int = 0

@@ -138,11 +138,11 @@ class NanoFamily:
             found.append(CTCFrames(own, normalizer, np.array(best)))
         return found
 
-    def ctc_text(self, ctc: CTCFrames | None) -> list[int]:
-        """Return the CTC branch's greedy text as ids of the language model's tokenizer."""
-        if ctc is None or not self.ctc_tokens:
+    def ctc_text(self, best: np.ndarray | None) -> list[int]:
+        """Return the CTC branch's greedy text as ids of the language model's tokenizer; `best`: ids of frames."""
+        if best is None or not self.ctc_tokens:
             return []
-        return self.tokenizer.encode(self.ctc_tokens.decode(collapse(ctc.best, self._blank)))
+        return self.tokenizer.encode(self.ctc_tokens.decode(collapse(best, self._blank)))
 
     @property
     def _blank(self) -> int:
@@ -243,7 +243,7 @@ class NanoBatch:
         family, options = self._family, job.options
         draft, others = None, []
         if options.drafts and options.sampling.greedy and options.sampling.beams == 1:
-            spelled = family.ctc_text(encoded.ctc)
+            spelled = family.ctc_text(encoded.ctc and encoded.ctc.best)
             draft = [*job.draft, *spelled[len(job.draft) :]]  # CTC is quick to write what was said since
             others = [spelled, *job.others] if job.draft else job.others
         request = Request(

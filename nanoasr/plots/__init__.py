@@ -5,11 +5,12 @@ colour-blind readers. Long recordings are pooled to a few hundred columns.
 """
 
 from .acoustics import acoustics_chart
-from .attention import attention_map, attention_shares, one_head, text_attention_map
+from .attention import attention_map, attention_shares, head_maps, one_head, text_attention_map
 from .compare import quality_chart, speed_chart
 from .fire import fire_chart
 from .live import latency_chart
 from .network import (
+    acoustic_map,
     adapted_map,
     ctc_map,
     encoded_map,
@@ -17,12 +18,14 @@ from .network import (
     filterbank_map,
     first_token_bar,
     similarity_map,
+    wave_chart,
 )
 from .recording import Sound, sound, stage_seconds, timeline, timings_bar
 from .style import plain
 
 __all__ = [
     "Sound",
+    "acoustic_map",
     "acoustics_chart",
     "adapted_map",
     "attention_map",
@@ -33,6 +36,7 @@ __all__ = [
     "filterbank_map",
     "fire_chart",
     "first_token_bar",
+    "head_maps",
     "latency_chart",
     "one_head",
     "plain",
@@ -44,4 +48,5 @@ __all__ = [
     "text_attention_map",
     "timeline",
     "timings_bar",
+    "wave_chart",
 ]

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..audio.sound import Sound
-from .style import BLUE, FAINT, GREEN, ORANGE, limit_time, styled
+from .style import BLUE, FAINT, GREEN, ORANGE, follow, limit_time, styled
 
 
 def acoustics_chart(sound: Sound, seconds: float) -> go.Figure:
@@ -25,6 +25,6 @@ def acoustics_chart(sound: Sound, seconds: float) -> go.Figure:
         figure.update_yaxes(title_text=title, row=row, col=1)
     for onset in sound.onsets:
         figure.add_vline(x=float(onset), line={"color": FAINT, "width": 1.5})
-    limit_time(figure, seconds).update_xaxes(range=[0, seconds])
+    follow(limit_time(figure, seconds), x=(1, 0)).update_xaxes(range=[0, seconds])
     figure.update_xaxes(title_text="time, s", row=len(rows), col=1)
     return styled(figure, height=380)

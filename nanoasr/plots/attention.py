@@ -1,20 +1,23 @@
 """Attention maps, from `Recognizer.attention` and `Recognizer.text_attention`."""
 
+import math
 from typing import TYPE_CHECKING
 
 import mlx.core as mx
 import numpy as np
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from ..audio.files import SAMPLE_RATE
 from ..errors import OptionError
-from .style import heat_map, plain, pooled, styled
+from .style import centres, follow, heat_map, limit_time, plain, pooled, styled
 
 if TYPE_CHECKING:
     from ..families.base import Inspection
     from ..introspection.attention import TextAttention
 
 _MOST_LABELS = 60
+_SMALL = 100  # rows and columns of a small map
 
 
 def attention_map(inspection: "Inspection", weights: mx.array, head: int | None = None) -> go.Figure:
@@ -26,8 +29,38 @@ def attention_map(inspection: "Inspection", weights: mx.array, head: int | None 
         y=figure.data[0].x,
         hovertemplate="at %{y:.2f} s, attends to %{x:.2f} s<br>%{z:.1%} of its attention<extra></extra>",
     )
+    follow(figure, y=(1, seconds / len(figure.data[0].x)))
     figure.update_xaxes(title_text="attends to, s").update_yaxes(title_text="frame at, s")
     return styled(figure, height=420)
+
+
+def head_maps(inspection: "Inspection", weights: mx.array, tokens: bool = False) -> go.Figure:
+    """Draw all heads of a layer small, side by side: weights [heads, rows, columns], whose columns are frames or audio
+    tokens, and whose rows are frames or, with `tokens`, tokens of the text."""
+    heads = [pooled(head if tokens else pooled(head.T, _SMALL).T, _SMALL) for head in np.array(weights)]
+    seconds, (rows, columns) = inspection.samples.shape[0] / SAMPLE_RATE, heads[0].shape
+    if tokens:
+        seconds *= len(inspection.audio_tokens) / len(inspection.adapted)
+    across = math.ceil(math.sqrt(len(heads)))
+    down = -(-len(heads) // across)
+    figure = make_subplots(
+        down, across, shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.02, vertical_spacing=0.12 / down,
+        subplot_titles=[f"head {head}" for head in range(len(heads))],
+    )  # fmt: skip
+    place = "token %{y}" if tokens else "%{y:.2f} s"
+    y = np.arange(rows) if tokens else centres(seconds, rows)
+    for i, head in enumerate(heads):
+        figure.add_heatmap(
+            z=head.astype(np.float32), x=centres(seconds, columns), y=y, colorscale="Viridis", showscale=False, zmin=0,
+            zmax=float(max(np.percentile(head, 99.7), 1e-6)), row=i // across + 1, col=i % across + 1,
+            hovertemplate=f"head {i}: {place} attends to %{{x:.2f}} s<br>%{{z:.1%}}<extra></extra>",
+        )  # fmt: skip
+    limit_time(figure, seconds).update_annotations(font_size=11)
+    figure.update_yaxes(**({"range": [rows - 0.5, -0.5]} if tokens else {}))
+    figure.update_xaxes(title_text="attends to, s", row=down, col=1)
+    figure.update_yaxes(title_text="token" if tokens else "frame at, s", row=down, col=1)
+    follow(figure, x=(1, seconds / columns), y="token" if tokens else (1, seconds / rows))
+    return styled(figure, height=110 + 130 * down).update_layout(margin_t=24)
 
 
 def text_attention_map(
@@ -47,6 +80,7 @@ def text_attention_map(
         customdata=np.repeat(np.array(names)[:, None], columns, axis=1),
         hovertemplate="%{customdata} attends to %{x:.2f} s<br>%{z:.1%} of its attention<extra></extra>",
     )
+    follow(figure, y="token")
     if used == frames:  # else an audio token stands for more than its own time
         _add_times(figure, attention)
     step = -(-len(names) // _MOST_LABELS)

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import BLUE, FAINT, ORANGE, VERMILION, plain, styled
+from .style import BLUE, FAINT, ORANGE, VERMILION, follow, plain, styled
 
 _MOST_NAMES = 60
 
@@ -36,5 +36,5 @@ def fire_chart(alphas: np.ndarray, peaks: np.ndarray, step: float, tokens: Seque
     figure.add_hline(y=1, line={"color": FAINT, "width": 2}, row=2, col=1)
     figure.update_yaxes(title_text="weight", range=[0, max(1.05, float(alphas.max(initial=0)))], row=1, col=1)
     figure.update_yaxes(title_text="running sum", range=[0, 2.2], row=2, col=1)
-    figure.update_xaxes(title_text="time, s", row=2, col=1)
+    follow(figure, x=(1, step)).update_xaxes(title_text="time, s", row=2, col=1)
     return styled(figure, height=340)

@@ -10,11 +10,15 @@ import plotly.graph_objects as go
 from ..audio.files import SAMPLE_RATE
 from .style import (
     BLUE,
+    COLUMNS,
     GREEN,
+    SKY,
     bin_frequencies,
     centres,
     colour_range,
+    follow,
     heat_map,
+    limit_time,
     mel_ticks,
     plain,
     pooled,
@@ -23,6 +27,7 @@ from .style import (
 
 if TYPE_CHECKING:
     from ..families.base import Inspection
+    from ..families.paraformer import ParaformerInspection
 
 _MOST_CTC_UNITS = 16
 
@@ -51,11 +56,25 @@ def encoded_map(inspection: "Inspection") -> go.Figure:
     return _activations(np.array(inspection.encoded.astype(mx.float32)), _seconds(inspection), "encoder dimension")
 
 
+def wave_chart(inspection: "Inspection") -> go.Figure:
+    """Draw the waveform: the highest and the lowest sample of each column."""
+    samples, seconds = np.array(inspection.samples), _seconds(inspection)
+    starts = np.arange(min(2 * COLUMNS, len(samples))) * len(samples) // min(2 * COLUMNS, len(samples))
+    x = np.repeat(centres(seconds, len(starts)), 2)
+    y = np.stack([np.minimum.reduceat(samples, starts), np.maximum.reduceat(samples, starts)], axis=1).ravel()
+    line = {"color": SKY, "width": 1}
+    figure = go.Figure(go.Scatter(x=x, y=y, line=line, hovertemplate="%{x:.2f} s: %{y:.3f}<extra></extra>"))
+    follow(limit_time(figure, seconds), x=(1, 0)).update_xaxes(title_text="time, s", range=[0, seconds])
+    figure.update_yaxes(title_text="amplitude (1 is full scale)")
+    return styled(figure, height=200)
+
+
 def adapted_map(inspection: "Inspection") -> go.Figure:
     """Draw the adaptor's output; a line ends the frames that the language model is given."""
     frames = np.array(inspection.adapted.astype(mx.float32))
     figure = _activations(frames, None, "LLM dimension")
     used = inspection.audio_tokens.shape[0]
+    follow(figure, x=(len(frames) / _seconds(inspection), 1, -0.5))
     figure.update_xaxes(title_text=f"adaptor frame ({used} of {len(frames)} go to the LLM)")
     if used < len(frames):
         figure.add_vline(x=used - 0.5, line={"color": GREEN, "width": 3})
@@ -72,21 +91,22 @@ def similarity_map(inspection: "Inspection") -> go.Figure:
     figure.data[0].colorbar.update(title={"text": "cosine", "side": "right"})
     times = centres(seconds, len(frames))
     figure.data[0].update(y=times, hovertemplate="%{x:.2f} s and %{y:.2f} s<br>cosine %{z:.2f}<extra></extra>")
-    figure.update_yaxes(title_text="time, s")
+    follow(figure, y=(1, seconds / len(times))).update_yaxes(title_text="time, s")
     return styled(figure, height=420)
 
 
-def ctc_map(inspection: "Inspection", unit_name: Callable[[int], str] = str) -> go.Figure | None:
+def ctc_map(inspection: "Inspection", unit_name: Callable[[int], str] = str, blank: int = -1) -> go.Figure | None:
     """Draw the likeliest units of the CTC branch over time; None if the checkpoint has no such branch.
 
-    `unit_name` maps an id to the label of its row.
+    `unit_name` maps an id to the label of its row; `blank` is the id of blank, -1 the last.
     """
     if inspection.ctc_logprobs is None:
         return None
     probabilities = np.exp(np.array(inspection.ctc_logprobs.astype(mx.float32)))
-    blank = probabilities.shape[1] - 1
-    peaks = probabilities[:, :blank].max(axis=0)
-    chosen = np.sort(np.argsort(-peaks)[: min(_MOST_CTC_UNITS, blank)])
+    blank %= probabilities.shape[1]
+    peaks = probabilities.max(axis=0)
+    peaks[blank] = -1
+    chosen = np.sort(np.argsort(-peaks)[: min(_MOST_CTC_UNITS, len(peaks) - 1)])
     chosen = chosen[np.argsort(probabilities[:, chosen].argmax(axis=0), kind="stable")]  # in the order of the speech
     rows = [blank, *chosen[::-1].tolist()]
     names = ["blank"] + [f"{plain(unit_name(int(i)), 16)} · {i}" for i in rows[1:]]
@@ -115,6 +135,12 @@ def first_token_bar(inspection: "Inspection", token_name: Callable[[int], str] =
     figure.update_xaxes(title_text="probability", rangemode="tozero")
     figure.update_yaxes(title_text="token · id", type="category")
     return styled(figure, height=320)
+
+
+def acoustic_map(inspection: "ParaformerInspection") -> go.Figure:
+    """Draw what integrate-and-fire gathered for each token, each dimension scaled to its standard deviation."""
+    figure = _activations(np.array(inspection.acoustic.astype(mx.float32)), None, "dimension")
+    return follow(figure, x="token").update_xaxes(title_text="token")
 
 
 def _activations(frames: np.ndarray, seconds: float | None, title: str) -> go.Figure:

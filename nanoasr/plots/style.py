@@ -58,7 +58,7 @@ def heat_map(
         )
     )  # fmt: skip
     if seconds is not None:
-        limit_time(figure, seconds)
+        follow(limit_time(figure, seconds), x=(1, seconds / z.shape[1]))
     return figure.update_xaxes(title_text="time, s" if seconds is not None else "frame")
 
 
@@ -75,6 +75,12 @@ def colour_range(z: np.ndarray, depth: float = LOG_DEPTH) -> dict[str, float]:
     most of a recording, must not take up the scale."""
     low, high = np.nanpercentile(z, [2, 99.8])
     return {"zmin": float(max(low, high - depth)), "zmax": float(max(high, low + 1e-3))}
+
+
+def follow(figure: go.Figure, **axes: tuple[float, ...] | str) -> go.Figure:
+    """Say what axes "x" and "y" count, for a page that marks one place in all figures: units per second, units per
+    frame and where the first one begins, or "token"."""
+    return figure.update_layout(meta=(figure.layout.meta or {}) | axes)
 
 
 def limit_time(figure: go.Figure, seconds: float) -> go.Figure:

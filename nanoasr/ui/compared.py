@@ -36,7 +36,7 @@ def rows(found: Sequence[Result], paths: Mapping[str, str] | None = None) -> str
 def _row(same: list[Result], base: str, known_error: bool) -> str:
     result = same[0]
     error = "the same error" if known_error else html.escape(result.error)
-    text = f"<em>{error}</em>" if result.error else _marked(base, result.text)
+    text = f"<em>{error}</em>" if result.error else marked(base, result.text)
     speeds = [run.real_time_factor for run in same if run.real_time_factor is not None]
     figures = (
         _share(result.wer), _share(result.cer), _number(result.logprob),
@@ -63,7 +63,7 @@ def _names(same: list[Result]) -> str:
     return ", ".join(names) + (f" <small>{len(same)} × the same</small>" if len(same) > 1 else "")
 
 
-def _marked(base: str | None, text: str) -> str:
+def marked(base: str | None, text: str) -> str:
     if not base:
         return html.escape(text)
     parts = []

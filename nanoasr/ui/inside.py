@@ -1,22 +1,26 @@
-"""The Inside tab: one recording followed through the network, stage by stage."""
+"""The Inside tab: one recording followed through the network, step by step."""
 
+import json
+import secrets
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
 import gradio as gr
 import mlx.core as mx
 import numpy as np
 
-from .. import plots
+from .. import backend, plots
 from ..audio.sound import describe_sound
 from ..decode.sampling import Sampling
 from ..errors import AudioEmptyError, AudioError, NanoASRError, OptionError
-from ..families.base import Inspection
-from ..introspection.attention import TextAttention
+from ..introspection.reruns import Patch, silence
+from ..plots.style import bin_frequencies
 from ..recognizer import Recognizer
-from ..results.transcript import Token
 from . import html
+from .compared import marked
+from .inside_steps import outline, thumbnails, views
+from .inside_views import Look, said
 from .jobs import Jobs
 from .models import SharedModel
 from .problems import api_error, status_message
@@ -27,92 +31,43 @@ _SECONDS = 15  # the length of a segment
 _TEXT = Sampling(max_tokens=200)  # more than anybody says in that time
 _ALL_HEADS = -1
 _INVITATION = "Choose a recording, then press Look inside."
-_WHAT = {
-    "samples": "the waveform: 16,000 samples per second",
-    "filterbank": "log energy of 80 mel bands, every 10 ms",
-    "features": "seven filterbank frames stacked, every 60 ms (low frame rate)",
-    "encoded": "hidden states of the encoder: each frame with its context",
-    "adapted": "the same, projected into the embedding space of the language model",
-    "audio_tokens": "the adapted frames that the language model is given",
-    "ctc_logprobs": "log probabilities of the text units at each frame, from the CTC branch",
-    "prefix_ids": "ids of the prompt before the audio",
-    "suffix_ids": "ids of the prompt after it",
-    "first_logits": "logits of the first token of the text",
-}
+_PARTS = ("story", "text", "sound", "answer")
 
 
 @dataclass(frozen=True)
-class _Inspected:
-    """What a visitor inspected last, kept so that another layer or head can be drawn at once."""
+class _Seen:
+    """What a visitor inspected last, kept for other layers and silenced patches."""
 
     recognizer: "weakref.ref[Recognizer]"  # weak: a replaced model must not stay in memory
-    x: Inspection
-    tokens: tuple[Token, ...]
+    look: dict
+    run: str
 
 
 def build(model: SharedModel, max_seconds: float) -> gr.Audio:
     """Build the tab. Return its recording."""
     jobs = Jobs()
-    gr.Markdown(f"Follow up to {_SECONDS} seconds of a recording through the network.")
     with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(scale=3, min_width=300):
             audio = gr.Audio(
                 sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="inside-recording",
                 buttons=[],
             )  # fmt: skip
+        with gr.Column(scale=2, min_width=300):
             offer_examples(audio)
             start = gr.Number(
-                0, label="Start, s", info="Second of the recording at which to begin.", elem_id="inside-start"
-            )
+                0, label="Start, s", elem_id="inside-start",
+                info=f"Up to {_SECONDS} seconds from here are followed through the network.",
+            )  # fmt: skip
             run = gr.Button("Look inside", variant="primary", elem_id="look-inside")
-            status = gr.HTML(html.message(_INVITATION), elem_id="inside-status")
-        with gr.Column(scale=3, min_width=300):
-            shapes = gr.HTML(elem_id="shapes")
-    with gr.Column(visible=False, elem_id="stages") as stages:
-        _note("**Prompt.** The input of the language model, token by token; the audio is in the middle.")
-        prompt = gr.HTML(elem_id="prompt")
-        filterbank = _stage("**Filterbank.** The input of the network: energy in 80 mel bands over time.")
-        with gr.Column(visible=False) as acoustics_part:
-            acoustics = _stage("**Sound.** Pitch (pYIN), level and spectral centroid; vertical lines are onsets.")
-        with gr.Row():
-            with gr.Column(min_width=300):
-                features = _stage(
-                    "**LFR features.** Seven of those frames stacked, every 60 ms: six times fewer frames."
-                )
-            with gr.Column(min_width=300):
-                encoded = _stage("**Encoder output.** Each row is a dimension: red is above its mean, blue below.")
-        with gr.Row():
-            with gr.Column(min_width=300):
-                frames = _Attention(
-                    "encoder",
-                    "**Attention in the encoder.** Each row is a frame, bright the frames that it attends to.",
-                )
-            with gr.Column(min_width=300):
-                similar = _stage("**Similarity** of the encoder's frames (cosine). Squares are sounds that last.")
-        with gr.Row():
-            with gr.Column(min_width=300):
-                adapted = _stage(
-                    "**Adaptor output.** The embeddings for the language model; with a low rate of audio tokens, only "
-                    "the frames left of the green line are used."
-                )
-            with gr.Column(min_width=300):
-                first = _stage("**First token.** Probabilities of the first token of the text.")
-        with gr.Row():
-            with gr.Column(min_width=300):
-                text = _Attention(
-                    "text",
-                    "**Attention from the text to the audio.** Each row is a token of the text; bright columns are the "
-                    "audio tokens that the model attends to as it chooses the token. White lines: its time according "
-                    "to the CTC branch.",
-                )
-                shares = gr.HTML(elem_id="attention-shares")
-            with gr.Column(min_width=300, visible=False) as ctc_part:
-                ctc = _stage("**CTC posteriors.** Probabilities of text units over time; most frames are blank.")
-    seen = gr.State(time_to_live=3600)
+    status = gr.HTML(html.message(_INVITATION), elem_id="inside-status")
+    gr.HTML("<div id='story' hidden></div>")  # inside.js fills it with what these bring
+    parts = {name: gr.HTML(elem_id=f"inside-{name}", visible="hidden") for name in _PARTS}
+    ask = gr.Button(visible="hidden", elem_id="inside-ask")
+    request, seen = gr.Textbox(visible=False), gr.State(time_to_live=3600)
 
     @repeating
-    def work(request: gr.Request, path: str | None, start: float | None) -> Iterator[dict]:
-        job = jobs.start(request.session_hash, path)
+    def work(asking: gr.Request, path: str | None, start: float | None) -> Iterator[dict]:
+        job = jobs.start(asking.session_hash, path)
         try:
             for update in steps(path, start):
                 if job.abandoned:  # another recording was chosen: these results must not appear beside it
@@ -124,120 +79,115 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
                 yield {status: status_message(error, "an inspection failed")}
 
     def steps(path: str | None, start: float | None) -> Iterator[dict]:
-        yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None)}
-        recognizer, samples = _nano(model.get()), _samples(path, start, max_seconds)
-        found = recognizer.inspect(samples)
-        posteriors = plots.ctc_map(found, _unit_name(recognizer))
+        yield {status: html.progress("Waiting for the model…" if model.loading else "Looking…", None), **empty()}
+        recognizer, samples = model.get(), _samples(path, start, max_seconds)
+        look, about = Look(recognizer, recognizer.inspect(samples)), {"run": secrets.token_hex(4)}
+        shown = views(look)
+        story = about | {
+            "start": float(start or 0),
+            "seconds": look.seconds,
+            "steps": outline(look),
+            "hz": bin_frequencies().tolist(),
+        }
         yield {
+            parts["story"]: _carried(story | {"thumbnails": thumbnails(look)}, shown),
             status: html.progress("Transcribing and reading attention weights…", None),
-            shapes: _shapes(found), stages: gr.Column(visible=True), prompt: _prompt(found, recognizer),
-            filterbank: plots.filterbank_map(found), features: plots.features_map(found),
-            encoded: plots.encoded_map(found), adapted: plots.adapted_map(found),
-            similar: plots.similarity_map(found), first: plots.first_token_bar(found, _token_name(recognizer)),
-            ctc: posteriors, ctc_part: gr.Column(visible=posteriors is not None),
-        }  # fmt: skip
-        written = recognizer.transcribe(samples, sampling=_TEXT).tokens
-        config = recognizer.checkpoint.model.config
-        kept = _Inspected(weakref.ref(recognizer), replace(found, ctc_logprobs=None), written)
-        seconds = len(samples) / recognizer.sample_rate
+        }
+        found = recognizer.transcribe(samples, sampling=_TEXT, alternatives=True)
+        kept = replace(look, recognizer=None, x=replace(look.x, ctc_logprobs=None), found=found)
+        look = replace(look, found=found)
+        late = views(look, lambda view: view.name not in shown or view.name == "fire")
+        text = about | {"tokens": said(look), "text": found.text, "thumbnails": thumbnails(look)}
         yield {
+            parts["text"]: _carried(text, late), seen: _Seen(weakref.ref(recognizer), vars(kept), about["run"]),
             status: html.progress("Analysing the sound…", None),
-            seen: kept,
-            **frames.knobs(recognizer.encoder_layers, config.encoder.attention_heads),
-            **text.knobs(recognizer.text_layers, config.llm.num_attention_heads),
-            **draw_frames(kept, -1, _ALL_HEADS), **draw_text(kept, -1, _ALL_HEADS),
         }  # fmt: skip
+        look = replace(look, sound=describe_sound(samples))
         yield {
-            acoustics: plots.acoustics_chart(describe_sound(samples), seconds),
-            acoustics_part: gr.Column(visible=True),
-            status: html.message(f"{seconds:.1f} s, stage by stage.", "done"),
+            parts["sound"]: _carried(about, views(look, lambda view: view.name == "sound")),
+            status: html.message(f"{look.seconds:.1f} s, step by step.", "done"),
         }
 
+    def empty() -> dict:
+        return {part: "" for part in parts.values()}
+
     def cleared() -> dict:
-        return {status: html.message(_INVITATION), stages: gr.Column(visible=False), shapes: ""}
+        return {status: html.message(_INVITATION), **empty()}
 
-    def draw_frames(kept: _Inspected, layer: float, head: int) -> dict:
-        weights = _same_model(kept).attention(kept.x, round(layer))
-        return {frames.plot: plots.attention_map(kept.x, weights, _head(head))}
+    def answer(kept: _Seen | None, request: str) -> dict:
+        """Draw another layer's attention, or decode with a part of the sound silenced."""
+        try:
+            recognizer = kept.recognizer() if kept else None
+            if recognizer is None or recognizer is not model.recognizer:
+                raise NanoASRError("Another model was loaded: press Look inside again.")
+            return {parts["answer"]: _answer(Look(**kept.look | {"recognizer": recognizer}), json.loads(request), kept)}
+        except Exception as error:
+            return {status: status_message(error, "looking again failed")}
 
-    def draw_text(kept: _Inspected, layer: float, head: int) -> dict:
-        found = _same_model(kept).text_attention(kept.x, round(layer), kept.tokens)
-        return {text.plot: plots.text_attention_map(kept.x, found, _head(head)), shares: _shares(kept.x, found)}
-
-    def _same_model(kept: _Inspected | None) -> Recognizer:
-        recognizer = kept.recognizer() if kept else None
-        if recognizer is None or recognizer is not model.recognizer:
-            raise NanoASRError("Another model was loaded: press Look inside again.")
-        return recognizer
-
-    def redraw(draw: Callable[[_Inspected, float, int], dict]) -> Callable[[_Inspected, float, int], dict]:
-        def handler(kept: _Inspected, layer: float, head: int) -> dict:
-            try:
-                return draw(kept, layer, head)
-            except Exception as error:
-                return {status: status_message(error, "drawing attention failed")}
-
-        return handler
-
-    def choose(request: gr.Request, path: str | None) -> dict:
-        if not jobs.choose(request.session_hash, path):
+    def choose(asking: gr.Request, path: str | None) -> dict:
+        if not jobs.choose(asking.session_hash, path):
             return {status: gr.skip()}
         return cleared()
 
-    outputs = [
-        status, shapes, stages, prompt, filterbank, acoustics, acoustics_part, features, encoded, adapted, similar,
-        first, ctc, ctc_part, seen, shares, *frames.parts, *text.parts,
-    ]  # fmt: skip
-    run.click(
-        work, [audio, start], outputs, show_progress="hidden", concurrency_limit=2, api_visibility="private",
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    run.click(work, [audio, start], [status, seen, *parts.values()], concurrency_limit=2, **quiet)
+    audio.change(choose, audio, [status, *parts.values()], concurrency_limit=None, **quiet)
+    ask.click(
+        answer, [seen, request], [status, parts["answer"]], concurrency_limit=4, trigger_mode="always_last",
+        js="() => [null, nanoasr.inside.request()]", **quiet,
     )  # fmt: skip
-    audio.change(
-        choose, audio, [status, stages, shapes], show_progress="hidden", concurrency_limit=None,
-        api_visibility="private",
-    )  # fmt: skip
-    for attention, draw, drawn in ((frames, draw_frames, [frames.plot]), (text, draw_text, [text.plot, shares])):
-        gr.on(
-            [attention.layer.input, attention.head.input], redraw(draw), [seen, attention.layer, attention.head],
-            [status, *drawn], trigger_mode="always_last", show_progress="hidden", concurrency_limit=4,
-            api_visibility="private",
-        )  # fmt: skip
     _add_api(model, audio, start, max_seconds)
     return audio
 
 
-def _nano(recognizer: Recognizer) -> Recognizer:
-    if recognizer.family != "nano":
-        raise OptionError(
-            f"this page shows Fun-ASR-Nano from inside, and a {recognizer.family} checkpoint is loaded; "
-            "Recognizer.inspect returns its stages in Python"
-        )
-    return recognizer
+def _answer(look: Look, request: dict, kept: _Seen) -> str:
+    about = {"run": kept.run, "asked": request.get("asked")}
+    if "patch" in request:
+        patch = Patch(*(float(value) for value in request["patch"][:2]), *(int(bin) for bin in request["patch"][2:]))
+        text = backend.run(silence, look.recognizer.model_family, look.x, patch).text
+        before = look.found.text
+        changed = marked(before, text) if text != before else f"<p>The same text: {html.escape(text)}</p>"
+        return _carried(about | {"patched": changed}, {})
+    name, layer = str(request["view"]), int(request["layer"])
+    return _carried(about, views(replace(look, layers={name: layer}), lambda view: name in (view.name, view.layers_of)))
+
+
+def _carried(about: dict, shown: dict[str, str]) -> str:
+    """Data for inside.js, as an element that shows nothing."""
+    figures = ", ".join(f"{json.dumps(name)}: {view}" for name, view in shown.items())
+    data = f'{json.dumps(about)[:-1]}, "views": {{{figures}}}}}'
+    return f'<script type="application/json">{data.replace("<", chr(92) + "u003c")}</script>'
 
 
 def _add_api(model: SharedModel, audio: gr.Audio, start: gr.Number, max_seconds: float) -> None:
     """`/inspect` for programs."""
 
     def inspect(audio, start=0, layer=-1, head=-1, text_layer=-1, text_head=-1) -> dict:
-        """Inspect a recording: shapes, prompt, tokens, and attention weights of the encoder and the language model.
+        """Inspect a recording: shapes, tokens, and attention weights; of Fun-ASR-Nano also the prompt and where the
+        language model attended to.
 
         By default, attention is that of the last layers, averaged over heads.
         """
         try:
-            recognizer, samples = _nano(model.get()), _samples(audio, start, max_seconds)
+            recognizer, samples = model.get(), _samples(audio, start, max_seconds)
             x = recognizer.inspect(samples)
             written = recognizer.transcribe(samples, sampling=_TEXT).tokens
-            text = recognizer.text_attention(x, round(text_layer), written)
-            first = len(x.prefix_ids)
-            return {
+            found = {
                 "seconds": len(samples) / recognizer.sample_rate,
                 "shapes": {name: [*value.shape] for name, value in vars(x).items() if value is not None},
-                "prefix_ids": x.prefix_ids.tolist(),
-                "suffix_ids": x.suffix_ids.tolist(),
-                "audio_positions": [first, first + len(x.audio_tokens) - 1],
                 "tokens": [asdict(token) for token in written],
                 "attention": _rows(recognizer.attention(x, round(layer)), head),
-                "text_attention": _rows(text.audio, text_head),
             }
+            if recognizer.family == "nano":
+                first = len(x.prefix_ids)
+                text = recognizer.text_attention(x, round(text_layer), written)
+                found |= {
+                    "prefix_ids": x.prefix_ids.tolist(),
+                    "suffix_ids": x.suffix_ids.tolist(),
+                    "audio_positions": [first, first + len(x.audio_tokens) - 1],
+                    "text_attention": _rows(text.audio, text_head),
+                }
+            return found
         except Exception as error:
             raise api_error(error, "an inspection failed") from error
 
@@ -261,70 +211,4 @@ def _samples(path: str | None, start: float | None, max_seconds: float) -> np.nd
 
 
 def _rows(weights: mx.array, head: int) -> list[list[float]]:
-    return plots.one_head(weights, _head(head)).round(5).tolist()
-
-
-class _Attention:
-    """An attention map with its two inputs."""
-
-    def __init__(self, name: str, note: str):
-        _note(note)
-        with gr.Row(elem_classes="attention-knobs"):
-            self.layer = gr.Slider(
-                0, 1, 0, step=1, label="Layer", info="0 is the first.", elem_id=f"{name}-layer", min_width=200,
-                buttons=[],
-            )  # fmt: skip
-            self.head = gr.Dropdown([("all, averaged", _ALL_HEADS)], value=_ALL_HEADS, label="Head", min_width=140,
-                info="Heads attend to different things.", elem_id=f"{name}-head",
-            )  # fmt: skip
-        self.plot = gr.Plot(show_label=False, elem_classes="stage", elem_id=f"{name}-attention")
-        self.parts = (self.layer, self.head, self.plot)
-
-    def knobs(self, layers: int, heads: int) -> dict:
-        """Set the inputs up for a model: its last layer, and all heads."""
-        choices = [("all, averaged", _ALL_HEADS), *((str(head), head) for head in range(heads))]
-        layer = gr.Slider(maximum=layers - 1, value=layers - 1, interactive=layers > 1)
-        return {self.layer: layer, self.head: gr.Dropdown(choices, value=_ALL_HEADS)}
-
-
-def _head(head: int) -> int | None:
-    return None if head == _ALL_HEADS else head
-
-
-def _shares(x: Inspection, found: TextAttention) -> str:
-    if not found.tokens:
-        return html.message("The model wrote no text for this recording, so there is no attention from it.", "warning")
-    shares = plots.attention_shares(x, found)
-    listed = ", ".join(f"{share:.0%} to {part}" for part, share in shares.items())
-    return f'<div class="legend"><span>Attention of this layer, on average: {html.escape(listed)}.</span></div>'
-
-
-def _note(text: str) -> gr.Markdown:
-    return gr.Markdown(text, elem_classes="stage-note")
-
-
-def _stage(text: str) -> gr.Plot:
-    _note(text)
-    return gr.Plot(show_label=False, elem_classes="stage")
-
-
-def _shapes(found: Inspection) -> str:
-    values = {name: getattr(found, name) for name in _WHAT}
-    rows = [(name, " × ".join(map(str, x.shape)), _WHAT[name]) for name, x in values.items() if x is not None]
-    return html.table(("Stage", "Shape", "What it is"), rows)
-
-
-def _prompt(found: Inspection, recognizer: Recognizer) -> str:
-    name = _token_name(recognizer)
-    before, after = ([(i, name(i)) for i in ids.tolist()] for ids in (found.prefix_ids, found.suffix_ids))
-    return html.prompt(before, found.audio_tokens.shape[0], after)
-
-
-def _token_name(recognizer: Recognizer) -> Callable[[int], str]:
-    tokenizer = recognizer.checkpoint.tokenizer
-    return lambda i: html.visible(tokenizer.decode([i]) or tokenizer.token(i))
-
-
-def _unit_name(recognizer: Recognizer) -> Callable[[int], str]:
-    units = recognizer.model_family.ctc_tokens
-    return (lambda i: html.visible(units.decode([i]))) if units else (lambda i: "unit")
+    return plots.one_head(weights, None if head == _ALL_HEADS else head).round(5).tolist()

@@ -38,7 +38,7 @@ def build_page(
             lambda here, there: gr.skip() if here or not there else there,
             [inside_recording, recording], inside_recording,
             show_progress="hidden", api_visibility="private",
-        )  # fmt: skip
+        ).then(None, js="() => nanoasr.inside.begin()", api_visibility="private")  # fmt: skip
     for component in page.blocks.values():  # Gradio looks signatures up at every visit: cache them
         constructor = type(component).__init__
         constructor.__signature__ = inspect.signature(constructor)

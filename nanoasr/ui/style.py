@@ -6,7 +6,7 @@ import gradio as gr
 
 TITLE = "nanoasr: see a recognizer think"
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("page.js", "microphone.js", "settings.js")
+_SCRIPTS = ("page.js", "microphone.js", "settings.js", "inside.js")
 
 
 def looks() -> dict[str, object]:

@@ -1,107 +1,413 @@
 """The Inside tab, in a browser and as an API."""
 
-import re
+import json
 
+import mlx.core as mx
 import numpy as np
 import pytest
-from gradio_client import handle_file
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from pages import CLIP, choose
-from running import ROOT, write_wav
+from pages import CLIP, choose, width_left_over
+from running import ROOT, App, write_wav
+
+import nanoasr
+from nanoasr import backend
+from nanoasr.decode import sampling
+from nanoasr.introspection.reruns import Patch, draft_passes, silence
 
 NUMBER = ROOT / "assets/speech/kokoro-number.wav"
-STAGES = (
-    "Prompt", "Filterbank", "LFR features", "Encoder output", "Attention in the encoder", "Similarity",
-    "Adaptor output", "First token", "Sound", "Attention from the text to the audio", "CTC posteriors",
-)  # fmt: skip
+FAMILIES = ROOT / "tests/parity/families"
+NANO = [
+    "Waveform", "Filterbank", "LFR features", "SAN-M encoder", "CTC branch", "Adaptor", "Prompt", "Qwen3", "Text",
+]  # fmt: skip
+DONE = "#inside-status .message.done"
 
 
-def look_inside(page, recording, wanted: str = "#inside-status .message.done"):
-    page.wait_for_selector("#text .paragraph")  # the first example, which this tab takes over
-    page.get_by_role("tab", name="Inside").click()
-    choose(page, "#inside-recording", recording)
-    page.click("#look-inside")
-    page.wait_for_selector(wanted)
-    return page
+@pytest.fixture(scope="module")
+def asr():
+    return nanoasr.load()
 
 
-def plotted(page, name: str) -> str:
-    """The numbers of a map, as they came from the server."""
-    page.wait_for_selector(f"#{name} .main-svg")
-    return page.evaluate(f"JSON.stringify(document.querySelector('#{name} .js-plotly-plot').data[0].z)")
+@pytest.fixture(scope="module")
+def story(open_story):
+    """A page of the bundled model that shows the phone number from inside; for tests that leave it as it was."""
+    return open_story()
 
 
-def wait_for_another(page, name: str, before: str) -> str:
+@pytest.fixture(scope="module")
+def open_story(browser, bundled_app):
+    """open_story(width=…, …) -> a page on which the phone number was followed through the network."""
+    contexts = []
+
+    def open_it(url: str = bundled_app.url, recording=NUMBER, start: float = 0, wanted: str = DONE, **options):
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.problems = []
+        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.goto(url)
+        page.wait_for_selector(".model-line")
+        page.wait_for_selector("#text .paragraph, #status .message.warning")  # the first example
+        page.get_by_role("tab", name="Inside").click()
+        page.wait_for_selector("#story .node")
+        if recording != NUMBER:
+            choose(page, "#inside-recording", recording)
+            page.wait_for_selector("#story", state="hidden")
+            page.locator("#inside-start input").fill(str(start))
+            page.locator("#inside-start input").press("Tab")
+            page.click("#look-inside")
+        page.wait_for_selector(wanted)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+def go(page, step: str) -> None:
+    """Open a step from the picture, and wait for its figures."""
+    page.locator("#story .node", has_text=step).click()
     page.wait_for_function(
-        """([name, before]) => {
-            const plot = document.querySelector(`#${name} .js-plotly-plot`);
-            return plot && plot.data && JSON.stringify(plot.data[0].z) !== before; }""",
-        arg=[name, before],
+        """step => document.querySelector("#story h2").textContent === step
+          && [...document.querySelectorAll("#story .view")].every(view => !view.hidden)
+          && [...document.querySelectorAll("#story .plot")].every(plot => plot.marks)""",
+        arg=step,
     )
-    return plotted(page, name)
 
 
-def set_layer(page, name: str, layer: int) -> None:
-    field = page.locator(f"#{name}-layer input[type=number]")
-    field.fill(str(layer))
-    field.press("Enter")
+def drawn(page, view: str) -> str:
+    return page.evaluate(f"JSON.stringify(document.querySelector('[data-view={view}] .plot').data[0].z)")
 
 
-def choose_head(page, name: str, head: str) -> None:
-    page.locator(f"#{name}-head input").click()
-    page.get_by_role("option", name=head, exact=True).click()
-
-
-def test_every_stage_is_drawn_and_explained(open_page, bundled_app):
-    page = look_inside(open_page(url=bundled_app.url), NUMBER)
-    page.wait_for_function(  # all but the prompt are figures
-        "count => [...document.querySelectorAll('#stages .js-plotly-plot')].filter(e => e.data).length === count",
-        arg=len(STAGES) - 1,
+def wait_for_another(page, view: str, before: str) -> str:
+    page.wait_for_function(
+        "([view, z]) => JSON.stringify(document.querySelector(`[data-view=${view}] .plot`).data[0].z) !== z",
+        arg=[view, before],
     )
-    notes = page.locator("#stages .stage-note p").all_inner_texts()
-    assert sorted(re.match(r"[\w ]+?(?= of the|\.)", note)[0] for note in notes) == sorted(STAGES)
-    assert "to the audio" in page.inner_text("#attention-shares")
-    assert page.locator("#text-attention .ytick text").all_text_contents()[:2] == ["my", "␣number"]
+    return drawn(page, view)
+
+
+def area_of(page, view: str) -> dict[str, float]:
+    """Where a figure's data are on the screen, once they are in sight."""
+    page.evaluate(f"document.querySelector('[data-view={view}]').scrollIntoView({{block: 'center'}})")
+    return page.locator(f"[data-view={view}] .nsewdrag").bounding_box()
+
+
+def marked(page, view: str) -> list[list[float]]:
+    """What a view's marks cover, in the units of its axes: [from, to] of x, then of y, of its first map."""
+    return page.evaluate(
+        """view => {
+            const plot = document.querySelector(`[data-view=${view}] .plot`), area = plot.getBoundingClientRect();
+            const {xaxis, yaxis} = plot._fullLayout._plots.xy;
+            const shown = [...plot.marks.children].filter(mark => !mark.hidden).slice(0, 2);
+            return shown.map(mark => mark.getBoundingClientRect()).map((mark, i) => i
+                ? [mark.top, mark.bottom].map(y => yaxis.p2l(y - area.top - yaxis._offset)).sort((a, b) => a - b)
+                : [mark.left, mark.right].map(x => xaxis.p2l(x - area.left - xaxis._offset))); }""",
+        view,
+    )
+
+
+def test_opening_the_tab_shows_the_story_and_next_leads_through_it(open_story):
+    page = open_story()
+    assert page.locator("#story .node b").all_inner_texts() == NANO
+    assert page.inner_text("#story .said") == "my number is seven three one nine four one three eight eight five"
+    for number, title in enumerate(NANO, 1):
+        assert page.inner_text("#story h2") == title
+        assert page.inner_text("#story .count") == f"{number} of {len(NANO)}"
+        assert page.locator("#story [aria-current=step] b").inner_text() == title
+        assert len(page.inner_text("#story .sentence")) > 40
+        go(page, title)
+        assert all(page.eval_on_selector_all("#story .plot", "plots => plots.map(plot => plot.ariaLabel)"))
+        if title != NANO[-1]:
+            page.click("#story .next")
+    assert page.locator("#story .next").is_disabled()
+    page.click("#story .back")
+    assert page.inner_text("#story h2") == NANO[-2]
     assert page.problems == []
 
 
-def test_another_layer_or_head_of_the_encoder_is_another_picture(open_page, bundled_app):
-    page = look_inside(open_page(url=bundled_app.url), NUMBER)
-    last, similar = plotted(page, "encoder-attention"), plotted(page, "text-attention")
-    set_layer(page, "encoder", 4)
-    fourth = wait_for_another(page, "encoder-attention", last)
-    choose_head(page, "encoder", "2")
-    second = wait_for_another(page, "encoder-attention", fourth)
-    choose_head(page, "encoder", "all, averaged")
-    assert wait_for_another(page, "encoder-attention", second) == fourth
-    assert plotted(page, "text-attention") == similar
+def test_a_chosen_word_is_marked_at_its_time_in_every_view(story, asr):
+    token = asr.transcribe(NUMBER).tokens[3]
+    story.locator("#story .spoken", has_text="seven").click()
+    assert story.locator("#story .picture .mark:visible").count() == len(NANO)
+    go(story, "Filterbank")
+    (x,) = marked(story, "filterbank")
+    assert x == pytest.approx([token.start, token.end], abs=0.02)
+    go(story, "LFR features")
+    (x,) = marked(story, "features")
+    frame = asr.inspect(NUMBER).samples.shape[0] / 16000 / 83
+    assert x == pytest.approx([token.start // frame * frame, -(-token.end // frame) * frame], abs=0.01)  # whole frames
+    go(story, "SAN-M encoder")
+    assert marked(story, "encoder-attention")[0] == pytest.approx(marked(story, "encoder-attention")[1], abs=0.03)
+    go(story, "Adaptor")
+    (x,) = marked(story, "adapted")
+    assert (x[0] + 0.5, x[1] + 0.5) == pytest.approx((8, 11), abs=0.1)  # audio tokens 8 to 10 of 42
+    go(story, "Qwen3")
+    assert marked(story, "text-attention")[1] == pytest.approx([2.5, 3.5], abs=0.05)
+    assert story.locator("[data-view=text-heads] .mark:visible").count() == 2 * 4
+    go(story, "Text")
+    assert story.locator(".chip.lit").all_inner_texts() == ["␣seven"]
+    assert "seven" in story.inner_text("#story .chosen")
+
+
+def test_a_click_on_a_figure_moves_the_cursor_there(story):
+    go(story, "Filterbank")
+    box = area_of(story, "filterbank")
+    story.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    story.wait_for_selector("[data-view=filterbank] .hovertext")
+    story.mouse.down()
+    story.mouse.up()
+    story.wait_for_function("Math.abs(parseFloat(document.querySelector('#story .at').textContent) - 2.49) < 0.05")
+
+
+def test_playing_moves_the_cursor_and_lights_the_words(open_story):
+    page = open_story()
+    page.click("#story .play")
+    page.wait_for_function("parseFloat(document.querySelector('#story .at').textContent) > 0.6")
+    page.wait_for_selector("#story .spoken.lit")
+    page.wait_for_selector("#story .play:text('Pause')")
+    page.click("#story .play")
+    stopped = page.inner_text("#story .at")
+    page.wait_for_timeout(300)
+    assert page.inner_text("#story .at") == stopped
+
+
+def test_a_step_of_the_cursor_is_cheap_in_the_middle_of_15_minutes(open_story, tmp_path):
+    clip = nanoasr.audio.load_audio(NUMBER).samples
+    page = open_story(
+        recording=write_wav(tmp_path / "long.wav", np.tile(clip, 15 * 60 // 4)[: 15 * 60 * 16000]), start=600
+    )
+    page.click("#look-inside")
+    go(page, "SAN-M encoder")  # the step with most figures
+    cost = page.evaluate(
+        """() => { const began = performance.now();
+            for (let i = 0; i < 100; i++) { nanoasr.inside.chooseTime(i / 10); document.body.offsetWidth; }
+            return (performance.now() - began) / 100; }"""
+    )
+    assert cost < 1000 / 30, "milliseconds: a frame at 30 frames a second"
+
+
+def test_with_reduced_motion_the_cursor_goes_from_word_to_word(open_story):
+    page = open_story(reduced_motion="reduce")
+    page.evaluate("window.places = new Set()")
+    page.click("#story .play")
+    page.wait_for_function(
+        "places.add(document.querySelector('#story .at').textContent) "
+        "&& nanoasr.inside.story.tokens.findIndex(t => `${t.start.toFixed(2)} s` === [...places].at(-1)) > 2"
+    )
+    starts = {f"{token['start']:.2f} s" for token in page.evaluate("nanoasr.inside.story.tokens")}
+    assert set(page.evaluate("[...places]")) <= starts | {"choose a word"}
+
+
+def test_arrow_keys_go_from_word_to_word(story):
+    story.locator("#story .spoken").first.click()
+    story.keyboard.press("ArrowRight")
+    story.keyboard.press("ArrowRight")
+    assert story.locator("#story .spoken:focus").inner_text().strip() == "is"
+    assert story.locator("#story .spoken[aria-pressed=true]").inner_text().strip() == "is"
+    story.keyboard.press("ArrowLeft")
+    assert story.locator("#story .spoken[tabindex='0']").inner_text().strip() == "number"
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"temperature": 0.0}, {"temperature": 0.5}, {"temperature": 1.7}, {"temperature": 1.0, "top_k": 5},
+        {"temperature": 1.5, "top_p": 0.9}, {"temperature": 1.3, "min_p": 0.05},
+        {"temperature": 1.0, "repetition_penalty": 1.8}, {"temperature": 0.8, "repetition_penalty": 0.6},
+        {"temperature": 1.9, "top_k": 40, "top_p": 0.8, "min_p": 0.01, "repetition_penalty": 1.3},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_browser_reshapes_distributions_as_decoding_does(story, asr, knobs):
+    x, tokens = asr.inspect(NUMBER), asr.transcribe(NUMBER).tokens
+    chosen = sampling.Sampling(**knobs)
+    names = {"temperature": "temperature", "top_k": "topK", "top_p": "topP", "min_p": "minP"}
+    values = {"topK": 0, "topP": 1, "minP": 0, "penalty": chosen.repetition_penalty}
+    values |= {names[name]: value for name, value in knobs.items() if name in names}
+    ids = [token.id for token in tokens]
+    scores = backend.run(_scores, asr, x, ids)
+    for step in (0, 3, 8, 12):
+        kept, rest = story.evaluate(
+            """([step, history, knobs]) => { const steps = nanoasr.inside.story.views.choices.data.steps;
+                const {kept, rest} = nanoasr.inside.reshape(steps[step], history, knobs); return [kept, rest]; }""",
+            [step, ids[:step], values],
+        )
+        wanted = _reshaped(scores[step], ids[:step], chosen)
+        assert {item["id"] for item in kept} <= set(np.flatnonzero(wanted).tolist())
+        for item in kept:
+            assert item["p"] == pytest.approx(wanted[item["id"]], abs=2e-3)
+        assert sum(item["p"] for item in kept) + rest == pytest.approx(1, abs=1e-6)
+        assert rest == pytest.approx(1 - wanted[[item["id"] for item in kept]].sum(), abs=2e-3)
+
+
+def _scores(asr, x, ids) -> np.ndarray:
+    """The logits of every step, whole."""
+    llm = asr.checkpoint.model.llm
+    read = mx.concatenate([x.suffix_ids, mx.array(ids)])
+    states = llm(mx.concatenate([llm.embed(x.prefix_ids), x.audio_tokens, llm.embed(read)])[None])[0]
+    return np.array(llm.logits(states[-len(ids) - 1 :]).astype(mx.float32))
+
+
+def _reshaped(logits: np.ndarray, history: list[int], chosen: sampling.Sampling) -> np.ndarray:
+    """Probabilities from the functions that decoding draws with."""
+    x = mx.array(logits)[None]
+    if history:
+        x = sampling.penalize_repeats(x, mx.array([history[-chosen.repetition_window :]]), chosen.repetition_penalty)
+    if chosen.greedy:
+        return np.eye(len(logits))[int(mx.argmax(x))]
+    x = x / chosen.temperature
+    if chosen.top_k:
+        x = sampling.keep_top_k(x, chosen.top_k)
+    if chosen.top_p < 1:
+        x = sampling.keep_top_p(x, chosen.top_p)
+    if chosen.min_p:
+        x = sampling.keep_min_p(x, chosen.min_p)
+    return np.array(mx.softmax(x, axis=-1))[0].astype(float)
+
+
+def test_sliders_reshape_the_bars_within_50_ms_and_the_die_draws_from_them(open_story):
+    page = open_story()
+    page.locator("#story .spoken", has_text="seven").click()
+    go(page, "Text")
+    first = page.locator("table.choices tr .figure").first
+    before = first.inner_text()
+    spent = page.evaluate(
+        """() => { const slider = document.querySelector("[data-knob=temperature]"), began = performance.now();
+            slider.value = 2; slider.dispatchEvent(new Event("input")); document.body.offsetWidth;
+            return performance.now() - began; }"""
+    )
+    assert first.inner_text() != before and spent < 50
+    page.evaluate(
+        """() => { const slider = document.querySelector("[data-knob=topK]");
+            slider.value = 2; slider.dispatchEvent(new Event("input")); }"""
+    )
+    for _ in range(20):
+        page.click("#story .die")
+    counts = page.locator("table.choices tr .figure:last-child").all_inner_texts()
+    assert sum(int(count.split()[0]) for count in counts[:2] if count) == 20
+    assert not any(counts[2:]) and page.inner_text("#story .drawn").startswith("Drawn: ")
+
+
+def test_the_passes_with_drafts_are_shown_as_they_were(open_story, asr):
+    jfk = ROOT / "assets/speech/jfk.flac"
+    page = open_story(recording=jfk)
+    ids, passes = backend.run(draft_passes, asr.model_family, asr.inspect(jfk))
+    go(page, "Text")
+    assert page.inner_text(".counted").startswith(f"{len(ids)} tokens in {len(passes)} passes")
+    rows = page.eval_on_selector_all(
+        ".passes tbody tr",
+        "rows => rows.map(row => ['accepted', 'own', 'rejected'].map(kind => row.querySelectorAll('.' + kind).length))",
+    )
+    assert rows == [[p.accepted, p.written - p.accepted, len(p.draft) - p.accepted] for p in passes]
+    page.locator(".passes .accepted").last.click()
+    assert page.locator(".passes .accepted").last.inner_text().strip("␣") == page.inner_text(".spoken.lit").strip()
+
+
+def test_a_box_drawn_on_the_spectrogram_is_silenced_and_changed_words_are_marked(open_story, asr):
+    page = open_story()
+    go(page, "Filterbank")
+    page.click("#story .again")
+    assert "Draw a box first" in page.inner_text("#story .patched")
+    page.click("#story .draw")
+    area = area_of(page, "filterbank")
+    seconds = asr.inspect(NUMBER).samples.shape[0] / 16000
+    token = asr.transcribe(NUMBER).tokens[6]
+    page.mouse.move(area["x"] + area["width"] * token.start / seconds, area["y"] - 5)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * token.end / seconds, area["y"] + area["height"] + 5, steps=3)
+    page.mouse.up()
+    start, end = (float(page.input_value(f".patch [name={name}]")) for name in ("from", "to"))
+    assert (start, end) == pytest.approx((token.start, token.end), abs=0.02)
+    assert page.locator("[data-view=filterbank] .box").is_visible()
+    page.click("#story .again")
+    page.wait_for_selector("#story .patched del")
+    wanted = backend.run(silence, asr.model_family, asr.inspect(NUMBER), Patch(start, end, 0, 79)).text
+    kept = page.evaluate(
+        """() => { const shown = document.querySelector("#story .patched").cloneNode(true);
+            shown.querySelectorAll("del").forEach(gone => gone.remove()); return shown.textContent; }"""
+    )
+    assert kept.split() == wanted.split()
+    assert page.locator("#story .patched del").first.inner_text().startswith("nine")
+
+
+def test_another_layer_is_another_picture_of_all_heads(open_story):
+    page = open_story()
+    for step, view, heads in (("SAN-M encoder", "encoder-attention", "encoder-heads"),
+                              ("Qwen3", "text-attention", "text-heads")):  # fmt: skip
+        go(page, step)
+        mean, first = drawn(page, view), drawn(page, heads)
+        page.locator(f"[data-view={view}] input").focus()
+        page.keyboard.press("ArrowLeft")
+        wait_for_another(page, view, mean)
+        wait_for_another(page, heads, first)
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(
+            "([view, z]) => JSON.stringify(document.querySelector(`[data-view=${view}] .plot`).data[0].z) === z",
+            arg=[view, mean],
+        )
     assert page.problems == []
 
 
-def test_another_layer_or_head_of_the_language_model_is_another_picture(open_page, bundled_app):
-    page = look_inside(open_page(url=bundled_app.url), NUMBER)
-    last, shares = plotted(page, "text-attention"), page.inner_text("#attention-shares")
-    set_layer(page, "text", 0)
-    first = wait_for_another(page, "text-attention", last)
-    assert page.inner_text("#attention-shares") != shares
-    choose_head(page, "text", "3")
-    wait_for_another(page, "text-attention", first)
+@pytest.fixture(scope="module")
+def family_app(request, tmp_path_factory):
+    app = App(tmp_path_factory.mktemp("family"), "--model", str(FAMILIES / request.param))
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize("family_app", ["sensevoice"], indirect=True)
+def test_sensevoice_has_its_own_story_with_queries_ctc_and_tags(open_story, family_app):
+    page = open_story(url=family_app.url)
+    asr = nanoasr.load(FAMILIES / "sensevoice", dtype="float32")
+    found = asr.transcribe(NUMBER)
+    assert [*page.locator("#story .node b").all_inner_texts()] == [
+        "Waveform", "Filterbank", "LFR features", "Queries", "SAN-M encoder", "CTC head", "Text and tags",
+    ]  # fmt: skip
+    go(page, "Queries")
+    assert page.locator("[data-view=queries] tbody tr").count() == 4
+    go(page, "CTC head")
+    labels = page.evaluate("document.querySelector('[data-view=ctc] .plot').layout.yaxis.ticktext")
+    assert labels[0] == "blank"
+    go(page, "Text and tags")
+    shown = page.inner_text("[data-view=tags]")
+    assert found.tags.emotion in shown and found.language in shown
+    assert page.locator("#story .knobs").count() == 0  # nothing is drawn at random in this family
+    assert page.problems == []
+    answer = Client(family_app.url, verbose=False, download_files=False).predict(
+        handle_file(str(NUMBER)), api_name="/inspect"
+    )
+    assert answer["shapes"]["query_ids"] == [4] and "text_attention" not in answer
+
+
+@pytest.mark.parametrize("family_app", ["paraformer_bicif"], indirect=True)
+def test_paraformer_has_its_own_story_with_integrate_and_fire(open_story, family_app):
+    page = open_story(url=family_app.url)
+    x = nanoasr.load(FAMILIES / "paraformer_bicif", dtype="float32").inspect(NUMBER)
+    assert [*page.locator("#story .node b").all_inner_texts()] == [
+        "Waveform", "Filterbank", "LFR features", "SAN-M encoder", "Integrate and fire", "Decoder", "Text",
+    ]  # fmt: skip
+    go(page, "Integrate and fire")
+    fired = page.evaluate("document.querySelector('[data-view=fire] .plot').calcdata[2].length")
+    assert fired == len(x.acoustic)
+    assert page.locator("[data-view=fire-upsampled] .plot").count() == 1
+    page.locator("#story .spoken").first.click()
+    assert page.locator("[data-view=fire] .mark:visible").count() == 2  # in the weights and in their sum
+    go(page, "Decoder")
+    assert page.locator("[data-view=acoustic] .mark:visible").count() == 1
     assert page.problems == []
 
 
-def test_a_slider_is_moved_with_the_keys(open_page, bundled_app):
-    page = look_inside(open_page(url=bundled_app.url), NUMBER)
-    last = plotted(page, "encoder-attention")
-    page.locator("#encoder-layer input[type=range]").focus()
-    page.keyboard.press("ArrowLeft")
-    wait_for_another(page, "encoder-attention", last)
-
-
-def test_silence_has_stages_but_no_text_to_look_from(open_page, tmp_path):
-    page = look_inside(open_page(), write_wav(tmp_path / "silence.wav", np.zeros(32000)))
-    page.wait_for_selector("#attention-shares .message.warning")
-    assert "wrote no text" in page.inner_text("#attention-shares")
-    assert page.locator("#encoder-attention .main-svg").count()
+def test_silence_has_stages_but_no_text_to_look_from(open_story, tmp_path):
+    page = open_story(recording=write_wav(tmp_path / "silence.wav", np.zeros(32000)))
+    assert page.inner_text("#story .said") == "No text was found in this recording."
+    page.locator("#story .node", has_text="Qwen3").click()
+    page.wait_for_selector("#story .message.warning")
+    assert "wrote no text" in page.inner_text("[data-view=shares]")
+    go(page, "Filterbank")
+    assert page.problems == []
 
 
 def test_a_start_outside_the_recording_is_answered_with_a_sentence(open_page):
@@ -116,26 +422,35 @@ def test_a_start_outside_the_recording_is_answered_with_a_sentence(open_page):
         page.wait_for_selector(f"#inside-status .message.error:text('{said}')")
 
 
-def test_another_recording_clears_what_was_seen_of_the_old_one(open_page, bundled_app):
-    page = look_inside(open_page(url=bundled_app.url), NUMBER)
+def test_another_recording_clears_what_was_seen_of_the_old_one(open_story):
+    page = open_story()
     page.locator("#inside-recording").get_by_label("Clear").click()
     page.wait_for_selector("#inside-status .message.info")
-    page.wait_for_selector("#stages", state="hidden")
-    assert page.inner_text("#shapes").strip() == ""
+    page.wait_for_selector("#story", state="hidden")
 
 
-def test_two_visitors_each_see_their_own_recording(open_page, tmp_path):
-    pages = [
-        look_inside(open_page(), CLIP),
-        look_inside(open_page(), write_wav(tmp_path / "hum.wav", np.sin(np.arange(40000) / 9) / 3)),
-    ]
+def test_two_visitors_each_see_their_own_recording(open_story, app, tmp_path):
+    hum = write_wav(tmp_path / "hum.wav", np.sin(np.arange(40000) / 9) / 3)
+    pages = [open_story(url=app.url, recording=path) for path in (CLIP, hum)]
     frames = []
     for page in pages:
-        before = plotted(page, "encoder-attention")
-        set_layer(page, "encoder", 0)
-        wait_for_another(page, "encoder-attention", before)
-        frames.append(page.evaluate("document.querySelector('#encoder-attention .js-plotly-plot').data[0].z.shape"))
+        go(page, "SAN-M encoder")
+        page.locator("[data-view=encoder-attention] input").focus()
+        before = drawn(page, "encoder-attention")
+        page.keyboard.press("Home")
+        frames.append(json.loads(wait_for_another(page, "encoder-attention", before))["shape"])
     assert frames == ["26, 26", "42, 42"]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1920, "dark")])
+def test_the_story_fits_narrow_and_wide_windows(open_story, width, scheme):
+    page = open_story(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    for title in NANO:
+        go(page, title)
+        assert width_left_over(page) <= 0
+        widths = page.eval_on_selector_all("#story .plot", "plots => plots.map(plot => plot._fullLayout.width)")
+        assert all(0 < each <= width for each in widths)
+    assert page.problems == []
 
 
 def test_the_api_gives_shapes_prompt_and_attention(client):

@@ -1,6 +1,7 @@
 """The Inside tab, in a browser and as an API."""
 
 import json
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -471,3 +472,15 @@ def test_the_api_gives_shapes_prompt_and_attention(client):
 def test_what_is_not_there_is_answered_with_a_sentence(client, options, said):
     with pytest.raises(AppError, match=said):
         client.predict(handle_file(str(CLIP)), api_name="/inspect", **options)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_any_step(open_story, scheme):
+    from test_barriers import VIOLATIONS, axe
+
+    page = open_story(color_scheme=scheme)
+    page.evaluate(Path(axe.__file__).with_name("axe.min.js").read_text())
+    page.locator("#story .spoken", has_text="nine").click()
+    for title in NANO:
+        go(page, title)
+        assert page.evaluate(VIOLATIONS) == [], title

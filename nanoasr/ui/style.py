@@ -7,6 +7,7 @@ import gradio as gr
 TITLE = "nanoasr: see a recognizer think"
 _STATIC = Path(__file__).parent / "static"
 _SCRIPTS = ("page.js", "microphone.js", "settings.js", "inside.js")
+_STYLES = ("page.css", "inside.css")
 
 
 def looks() -> dict[str, object]:
@@ -14,7 +15,7 @@ def looks() -> dict[str, object]:
     scripts = [(_STATIC / name).read_text("utf-8") for name in _SCRIPTS]
     head = '<meta name="referrer" content="no-referrer">\n'
     head += "".join(f"<script>\n{script}</script>\n" for script in [*scripts, _preload_plotly()])
-    return {"theme": _theme(), "css_paths": [_STATIC / "page.css"], "head": head}
+    return {"theme": _theme(), "css_paths": [_STATIC / name for name in _STYLES], "head": head}
 
 
 def _theme() -> gr.themes.Base:

@@ -1,7 +1,7 @@
 """Take screenshots of the app: `python assets/screenshots/make.py [RECORDING]`.
 
-It starts `python app.py` itself. Every tab, wide and on a phone, light and dark, is written to a temporary folder for
-inspection; the two that the README shows are written here.
+It starts `python app.py` itself. Every tab, and every step of Inside, wide and on a phone, light and dark, is written
+to a temporary folder for inspection; those that the README shows are written here, with an animation of Inside's cursor.
 """
 
 import contextlib
@@ -41,6 +41,12 @@ def main() -> None:
                 for show in (transcribe, inside, compare, model, live):
                     show(page, recording)
                     save(page, folder, f"{show.__name__}-{width}-{scheme}")
+                    if show is inside:
+                        steps(page, folder, f"step-{width}-{scheme}")
+                if (width, scheme) == (1400, "light"):
+                    open_tab(page, "Inside")
+                    step(page, "Qwen3")
+                    animate(page)
                 page.close()
         browser.close()
     print(folder)
@@ -77,10 +83,37 @@ def transcribe(page, recording: Path) -> None:
 
 def inside(page, _: Path) -> None:
     open_tab(page, "Inside")
-    page.locator("#inside-recording").get_by_label("Clear").wait_for()
-    page.click("#look-inside")
     page.wait_for_selector("#inside-status .message.done")
-    page.wait_for_function("document.querySelectorAll('.stage .js-plotly-plot .main-svg').length >= 6")
+    page.locator("#story .spoken").nth(6).click()
+    step(page, "Qwen3")
+
+
+def step(page, name: str) -> None:
+    page.locator("#story .node", has_text=name).click()
+    page.wait_for_function("[...document.querySelectorAll('#story .plot')].every(plot => plot.marks)")
+
+
+def steps(page, folder: Path, name: str) -> None:
+    """Every step of the story."""
+    for title in page.locator("#story .node b").all_inner_texts():
+        step(page, title)
+        page.wait_for_timeout(500)
+        page.locator("#story").screenshot(path=folder / f"{name}-{title.replace(' ', '-')}.png")
+
+
+def animate(page) -> None:
+    """The cursor as it goes through the recording, as an animated WebP."""
+    page.set_viewport_size({"width": 1000, "height": 780})
+    page.evaluate("document.querySelector('#story').scrollIntoView()")
+    page.wait_for_timeout(1500)
+    frames = []
+    for time in range(0, 490, 8):  # hundredths of a second
+        page.evaluate(f"nanoasr.inside.chooseTime({time / 100})")
+        page.wait_for_timeout(40)
+        shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        frames.append(shot.resize((900, 702), Image.LANCZOS))
+    file = HERE / "cursor.webp"
+    frames[0].save(file, save_all=True, append_images=frames[1:], duration=110, loop=0, quality=60, method=4)
 
 
 def compare(page, recording: Path) -> None:

@@ -1,5 +1,6 @@
 """Decoding an inspected segment again: pass by pass with its draft, or with a part of its sound silenced."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Patch:
     high: int
 
     def __post_init__(self) -> None:
-        if not (0 <= self.start < self.end and 0 <= self.low <= self.high < MEL_BINS):
+        if not (0 <= self.start < self.end < math.inf and 0 <= self.low <= self.high < MEL_BINS):
             raise OptionError(f"{self}: give 0 <= start < end, in seconds, and mel bins 0 <= low <= high < {MEL_BINS}")
 
 

@@ -184,7 +184,7 @@ def tags(look: Look) -> str | None:
 
 def drafts(look: Look) -> str | None:
     """Every pass of the decoder: what was proposed, accepted and corrected."""
-    if look.tokens is None or not look.tokens:
+    if not look.tokens or not look.recognizer.ctc_tokens:
         return None
     ids, passes = backend.run(draft_passes, look.recognizer.model_family, look.x)
     proposed, accepted = sum(len(each.draft) for each in passes), sum(each.accepted for each in passes)
@@ -228,7 +228,7 @@ def choices(look: Look) -> dict | None:
     names = {int(i): look.token_name(int(i)) for each in found for i in each.ids}
     steps = [
         {
-            "ids": each.ids.tolist(), "logits": each.logits.astype(float).round(4).tolist(),
+            "ids": each.ids.tolist(), "logits": np.maximum(each.logits, -1e4).astype(float).round(4).tolist(),
             "counts": each.counts.tolist(), "levels": each.levels.astype(float).round(4).tolist(),
         }
         for each in found

@@ -514,8 +514,10 @@ nanoasr.inside = (() => {
       + `width:${xaxis.l2p(to) - xaxis.l2p(from)}px;height:${bottom - top}px`;
   }
 
-  function begin() {  // the tab was opened: look at the recording that it has taken over
-    if (!story && sound()) document.querySelector("#look-inside").click();
+  function begin(tries = 20) {  // the tab was opened: look at the recording that it has taken over
+    if (story) return;
+    if (sound()) document.querySelector("#look-inside").click();
+    else if (tries) setTimeout(begin, 150, tries - 1);
   }
 
   function ask(what) {

@@ -1,7 +1,7 @@
 """Take screenshots of the app: `python assets/screenshots/make.py [RECORDING]`.
 
 It starts `python app.py` itself. Every tab, and every step of Inside, wide and on a phone, light and dark, is written
-to a temporary folder for inspection; those that the README shows are written here, with an animation of Inside's cursor.
+to a temporary folder for inspection; those that the README shows are written here, with an animation of the cursor.
 """
 
 import contextlib
@@ -107,8 +107,8 @@ def animate(page) -> None:
     page.evaluate("document.querySelector('#story').scrollIntoView()")
     page.wait_for_timeout(1500)
     frames = []
-    for time in range(0, 490, 8):  # hundredths of a second
-        page.evaluate(f"nanoasr.inside.chooseTime({time / 100})")
+    for hundredths in range(0, 490, 8):
+        page.evaluate(f"nanoasr.inside.chooseTime({hundredths / 100})")
         page.wait_for_timeout(40)
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         frames.append(shot.resize((900, 702), Image.LANCZOS))

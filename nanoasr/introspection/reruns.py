@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..audio.features import FRAME_SHIFT, MEL_BINS, SAMPLE_RATE
-from ..decode.draft import DraftPolicy
+from ..decode.draft import LENGTHS, DraftPolicy
 from ..decode.generate import generate
 from ..decode.request import Pass, Request
 from ..errors import OptionError
@@ -46,6 +46,13 @@ def silence(family: Family, x: Inspection, patch: Patch) -> Segment:
             return result.segment
 
 
+class _EveryPass(DraftPolicy):
+    """Checks guesses of the same length in every pass, whatever that costs, so that each run gives the same passes."""
+
+    def best_length(self, chances: Sequence[float], rows: int) -> int:
+        return LENGTHS[2]
+
+
 def draft_passes(family: NanoFamily, x: NanoInspection) -> tuple[list[int], Sequence[Pass]]:
     """Decode an inspected segment with what its CTC branch wrote as the draft, checked in every pass; return the ids of
     the text and the decoder's passes. Work for the worker thread."""
@@ -54,5 +61,5 @@ def draft_passes(family: NanoFamily, x: NanoInspection) -> tuple[list[int], Sequ
     best = None if x.ctc_logprobs is None else np.array(mx.argmax(x.ctc_logprobs, axis=-1))
     draft = family.ctc_text(best)
     request = Request(prompt, draft=draft, others=[draft])
-    [(_, made)] = generate(family.model, [request], family.tokenizer.end_ids, policy=DraftPolicy(always=True))
+    [(_, made)] = generate(family.model, [request], family.tokenizer.end_ids, policy=_EveryPass())
     return made.ids, made.passes

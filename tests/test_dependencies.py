@@ -23,6 +23,7 @@ def test_a_dependency_has_a_lowest_version_and_the_installed_one_is_allowed(requ
         assert metadata.version(requirement.name) in requirement.specifier
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("NANOASR_TEST_LOWEST" not in os.environ, reason="downloads 300 MB: set NANOASR_TEST_LOWEST=1")
 def test_the_lowest_versions_work(tmp_path):
     def call(*command: object, **environment: str) -> None:
@@ -42,4 +43,4 @@ def test_the_lowest_versions_work(tmp_path):
     call(python, "-m", "nanoasr", "transcribe", "assets/speech/kokoro-number.wav", **blas)
     call(python, "-c", "import nanoasr.ui.page, nanoasr.serve.app", **blas)
     tests = ("audio/test_audio.py", "checkpoint/test_quantize.py", "checkpoint/test_sources.py", "test_plots.py")
-    call(python, "-m", "pytest", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests), **blas)
+    call(python, "-m", "pytest", "-o", "addopts=-p no:cacheprovider", *(f"tests/{test}" for test in tests), **blas)

@@ -17,6 +17,7 @@ def saved(path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
+@pytest.mark.slow
 @NOTEBOOKS
 def test_a_notebook_runs_top_to_bottom(path):
     before = path.read_bytes()

@@ -88,6 +88,7 @@ def api():
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1].strip()[:50])
 def test_python_in_the_readme_runs(code, clone, request):
     if SERVED_AT in code:
@@ -97,6 +98,7 @@ def test_python_in_the_readme_runs(code, clone, request):
     exec(compile(code, "README.md", "exec"), types.ModuleType("readme").__dict__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_a_command_in_the_readme_works(command, clone, request, capsys):
     if command[:2] == ["pip", "install"]:

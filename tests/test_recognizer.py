@@ -107,6 +107,7 @@ def test_a_batch_gives_what_each_recording_gives_alone_and_keeps_their_order(asr
         assert [[token.id for token in t.tokens] for t in together] == [[token.id for token in t.tokens] for t in alone]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, derandomize=True)  # so that rounding decides the same way each time
 @given(st.lists(st.tuples(st.integers(0, 30_000), st.integers(500, 22_000)), max_size=9), st.integers(1, 12))
 def test_any_batch_gives_what_each_recording_gives_alone(asr, places, batch_size):

@@ -351,6 +351,7 @@ def peak_memory(work):
     return peak
 
 
+@pytest.mark.slow
 def test_three_hours_are_read_to_the_end(long_wav):
     assert sum(map(len, read_blocks(long_wav(3 * 3600)))) == 3 * 3600 * SAMPLE_RATE
 

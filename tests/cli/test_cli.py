@@ -113,6 +113,7 @@ def test_sampling_is_drawn_by_its_seed(speech, capsys):
     assert draw(1) == draw(1) != draw(2)
 
 
+@pytest.mark.slow
 def test_three_hours_are_transcribed_to_their_end(speech, capsys):
     with soundfile.SoundFile("long.flac", "w", 16000, 1) as file:
         for _ in range(180):

@@ -19,6 +19,8 @@ import nanoasr
 from nanoasr import backend
 from nanoasr.audio import load_audio
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BUNDLED_SPEECH = ROOT / "assets/speech/kokoro-number.wav"
 

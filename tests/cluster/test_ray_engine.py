@@ -19,6 +19,8 @@ from nanoasr.cluster import Input, Settings
 from nanoasr.cluster.rows import Row, make_row
 from nanoasr.resources import assets_folder
 
+pytestmark = pytest.mark.slow
+
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
 

@@ -240,6 +240,7 @@ def test_cancelling_ends_within_an_accepted_draft():
     assert (found.ids, found.stop) == (wanted.ids[:12], "cancelled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [2, 3, 8])
 @pytest.mark.parametrize("always", [True, False])
 @quick

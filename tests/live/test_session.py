@@ -208,6 +208,7 @@ def test_the_first_text_comes_within_a_second_of_speech(asr, number):
     assert first.latency.first_text <= 1.0
 
 
+@pytest.mark.slow
 def test_an_hour_of_silence_brings_nothing_and_keeps_nothing(asr):
     session, minute = asr.stream(), np.zeros(60 * RATE, np.float32)
     assert session.push(minute) is None
@@ -277,6 +278,7 @@ def test_realtime_sessions_leave_out_what_comes_too_late(asr, number):
     assert updates[-1].latency.passes <= 1
 
 
+@pytest.mark.slow
 def test_realtime_sessions_do_not_queue_work_that_a_slow_model_cannot_do(asr, number, monkeypatch):
     session = asr.stream(options=LiveOptions(realtime=True))
     guess = session._decode_open

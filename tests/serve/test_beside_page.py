@@ -9,6 +9,8 @@ from ui.running import ROOT, App
 
 import nanoasr
 
+pytestmark = pytest.mark.slow
+
 KEY = {"authorization": "Bearer secret"}
 
 

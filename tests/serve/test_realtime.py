@@ -263,6 +263,7 @@ def test_a_session_ends_at_its_longest(guarded):
     assert (talker.events[-1]["error"]["code"], code) == ("session_expired", 1000)
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
     monkeypatch.setattr(realtime, "MOST_EVENTS", 20)
 

@@ -36,6 +36,7 @@ def test_it_serves_until_sigterm_and_finishes_what_runs(texts):
     assert all(json.loads(line)["route"] for line in log.splitlines())
 
 
+@pytest.mark.slow
 def test_a_lecture_that_runs_is_refused_in_time(tmp_path):
     soundfile.write(tmp_path / "long.flac", np.tile(load_audio(COMMAND).samples, 400), 16000)
     served = Process(*MODEL)

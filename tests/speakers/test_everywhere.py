@@ -84,6 +84,7 @@ def test_an_impossible_number_is_refused_before_anything_is_read(asr, call):
         getattr(asr, call)(*arguments, speakers=0)
 
 
+@pytest.mark.slow
 def test_live_segments_have_speakers_when_they_end_and_keep_them(asr):
     with asr.stream(speakers=True, options=nanoasr.LiveOptions(interval=2)) as session:
         updates = [session.push(part) for part in np.array_split(RECORDING.samples, 50)]

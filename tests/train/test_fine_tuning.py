@@ -55,6 +55,7 @@ def italian(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_lora_teaches_the_bundled_checkpoint_what_it_could_not_do_before(italian):
     outcome = train(read_config(italian / "italian.yaml"))
     before, *_, after = (
@@ -73,6 +74,7 @@ def test_lora_teaches_the_bundled_checkpoint_what_it_could_not_do_before(italian
     assert (italian / "run" / "curve.html").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_the_settings_that_ship_can_be_trained_with(tmp_path):
     text = (DIGITS / "finetune.yaml").read_text(encoding="utf-8")
     for name in ("train.jsonl", "test.jsonl", "../../nano-tiny"):

@@ -22,6 +22,7 @@ def state_of(config):
     return {name: np.array(value) for name, value in mx.load(f"{config.out}/state.safetensors").items()}
 
 
+@pytest.mark.slow
 def test_it_learns_a_few_recordings_by_heart_with_both_branches(tiny_config, manifest):
     steps = OptimizerConfig(steps=220, rate=6e-3, warmup=20, average=0.9)
     config = replace(tiny_config, optimizer=steps, valid={"same": str(manifest)})

@@ -60,6 +60,7 @@ def state_of(config) -> dict[str, np.ndarray]:
     return {name: np.array(value) for name, value in mx.load(f"{config.out}/state.safetensors").items()}
 
 
+@pytest.mark.slow
 def test_two_that_see_the_same_do_what_one_does(tiny_config, manifest, tmp_path):
     one = tmp_path / "one.jsonl"
     first = json.loads(manifest.read_text(encoding="utf-8").splitlines()[0])
@@ -75,6 +76,7 @@ def test_two_that_see_the_same_do_what_one_does(tiny_config, manifest, tmp_path)
     assert (tmp_path / "together" / "checkpoint" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_two_that_see_different_batches_keep_the_same_weights(tiny_config, tmp_path):
     steps = OptimizerConfig(steps=6, rate=3e-3, warmup=2, average=0.9)
     config = replace(tiny_config, batch=BatchConfig(seconds=2, longest=4), optimizer=steps)

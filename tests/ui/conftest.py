@@ -100,3 +100,10 @@ def page_hearing(start_browser, open_page, bundled_app):
     yield open_it
     for browser in browsers:
         browser.close()
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever looks through a browser takes seconds."""
+    for item in items:
+        if "start_browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -2,9 +2,11 @@
 
 import contextlib
 import importlib.util
+import os
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +128,44 @@ class DetectorPool:
                 detector = self._idle.pop()
                 if isinstance(detector, RemoteDetector):
                     detector.close()
+
+
+class SharedPool:
+    """One pool for everybody who reads recordings, kept for a while after the last: processes take long to start."""
+
+    IDLE_SECONDS = 20.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: DetectorPool | None = None
+        self._users, self._process = 0, 0
+        self._timer: threading.Timer | None = None
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[DetectorPool]:
+        """Lend the pool until the end of the `with` block."""
+        with self._lock:
+            if self._pool is None or self._process != os.getpid():  # a fork's parent goes on using its own
+                self._pool, self._users, self._process = DetectorPool(in_processes=True), 0, os.getpid()
+            pool = self._pool
+            self._users += 1
+            if self._timer:
+                self._timer.cancel()
+        try:
+            yield pool
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._timer = threading.Timer(self.IDLE_SECONDS, self._end)
+                    self._timer.daemon = True
+                    self._timer.start()
+
+    def _end(self) -> None:
+        with self._lock:
+            if not self._users and self._pool:
+                self._pool.close()
+                self._pool = None
+
+
+shared_processes = SharedPool()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DetectorError, NanoASRError
-from .detector import Detector, DetectorPool
+from .detector import Detector, DetectorPool, shared_processes
 from .files import read_blocks, source_name
 from .resample import SAMPLE_RATE
 from .vad import Segmenter, VadOptions, has_speech, is_silent, quiet_place
@@ -128,24 +128,24 @@ def read_ahead(
 ) -> Iterator[Recording]:
     """Yield recordings in order while `workers` of them (one a core) are read. `options` None: no VAD."""
     workers = workers or min(_cores(), _MAX_WORKERS)
-    detectors = DetectorPool(in_processes=workers > 2)  # the network needs both of two cores
+    pool = shared_processes.lend() if workers > 2 else contextlib.closing(DetectorPool(in_processes=False))
     started: list[Recording] = []
     sources = iter(sources)
-    try:
-        while True:
-            for source in itertools.islice(sources, workers - len(started)):
-                recording = Recording(source)
-                job = (source, sample_rate, options, max_seconds, detectors)
-                threading.Thread(target=recording.read, args=job, name="nanoasr-reader").start()
-                started.append(recording)
-            if not started:
-                return
-            yield started[0]
-            started.pop(0).abandon()
-    finally:
-        for recording in started:
-            recording.abandon()
-        detectors.close()
+    with pool as detectors:
+        try:
+            while True:
+                for source in itertools.islice(sources, workers - len(started)):
+                    recording = Recording(source)
+                    job = (source, sample_rate, options, max_seconds, detectors)
+                    threading.Thread(target=recording.read, args=job, name="nanoasr-reader").start()
+                    started.append(recording)
+                if not started:
+                    return
+                yield started[0]
+                started.pop(0).abandon()
+        finally:
+            for recording in started:
+                recording.abandon()
 
 
 def _cores() -> int:

@@ -51,12 +51,12 @@ class DraftPolicy:
     def count_pass(self, seconds: float, rows: int, length: int) -> None:
         """Learn from a pass. The first of a shape does not count: it may compile kernels."""
         self._steps = 0 if length else self._steps + 1
-        if (rows, length) in self._shapes:
+        if (_size(rows), length) in self._shapes:
             known = self._seconds.setdefault(_size(rows), {})
             before = known.get(length, seconds)
             # slow ones count less: the machine's other work took part of their time
             known[length] = before + (0.5 if seconds < before else 0.1) * (min(seconds, 3 * before) - before)
-        self._shapes.add((rows, length))
+        self._shapes.add((_size(rows), length))
 
     def count_tokens(self, right: int, checked: int) -> None:
         """Learn from a guess, whose tokens after the first wrong one do not count."""

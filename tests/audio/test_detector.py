@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from places import SPEECH
 
 from nanoasr.audio import silero
-from nanoasr.audio.detector import FRAME, DetectorPool, RemoteDetector, load_detector
+from nanoasr.audio.detector import FRAME, DetectorPool, RemoteDetector, SharedPool, load_detector
 from nanoasr.audio.files import load_audio
 from nanoasr.errors import DetectorError
 
@@ -165,3 +166,20 @@ def test_ctrl_c_does_not_reach_detectors_in_other_processes():
         assert process.stdout.readline() == "listening\n"
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.read() == "True\n"
+
+
+def test_processes_are_kept_for_whoever_reads_next_and_end_when_nobody_does(monkeypatch):
+    shared = SharedPool()
+    monkeypatch.setattr(shared, "IDLE_SECONDS", 0.3)
+    with shared.lend() as pool, pool.detector() as first:
+        frames = np.zeros((2, FRAME), np.float32)
+        first.probabilities(frames)
+    with shared.lend() as pool, pool.detector() as second:
+        assert second is first
+    until = time.monotonic() + 10
+    while first.running and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not first.running
+    with shared.lend() as pool, pool.detector() as third:
+        assert third is not first
+        assert len(third.probabilities(frames)) == 2

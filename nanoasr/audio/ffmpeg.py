@@ -56,7 +56,10 @@ def check_format(rate: int, channels: int, name: str) -> None:
 def mix_to_mono(channels: np.ndarray) -> np.ndarray:
     """Average [channels, samples] of any type over the channels and scale to float32."""
     with np.errstate(over="ignore", invalid="ignore"):  # non-finite samples are reported later, with their place
-        mono = np.ascontiguousarray(channels).mean(axis=0, dtype=np.float32)  # contiguous: ten times faster
+        if len(channels) == 1:
+            mono = channels[0].astype(np.float32)
+        else:
+            mono = np.ascontiguousarray(channels).mean(axis=0, dtype=np.float32)  # contiguous: ten times faster
     if channels.dtype.kind == "f":
         return mono
     half = np.float32(2 ** (8 * channels.dtype.itemsize - 1))

@@ -299,12 +299,11 @@ class DecoderBatch:
             chooser = self._choosers.setdefault(sampling, make_chooser(sampling))
             own = logits if len(groups) == 1 else logits[mx.array(places)]
             history = _history([said[place] for place in places], launched, places) if sampling.looks_back else _NONE
-            if sampling.greedy:
-                parts.append(chooser(own, history, None))
-            else:  # each row draws with its own key, so that a text does not depend on its neighbours
-                for i, place in enumerate(places):
-                    key = _random_key(rows[place].request.seed, len(said[place]) + (launched is not None))
-                    parts.append(chooser(own[i : i + 1], history[i : i + 1], key))
+            keys = None
+            if not sampling.greedy:  # each row draws with its own key, so that a text does not depend on its neighbours
+                unread = int(launched is not None)
+                keys = _random_keys([(rows[place].request.seed, len(said[place]) + unread) for place in places])
+            parts.append(chooser(own, history, keys))
             order += places
         tokens = mx.concatenate(parts) if len(parts) > 1 else parts[0]
         if len(groups) > 1:
@@ -329,8 +328,10 @@ def _history(said: Sequence[list[int]], launched: _Chosen | None, places: list[i
     return mx.concatenate([history, launched.tokens[mx.array(places)][:, None].astype(mx.int32)], axis=1)
 
 
-def _random_key(seed: int, step: int) -> mx.array:
-    return mx.random.key((seed * 1_000_003 + step) & (2**63 - 1))
+def _random_keys(places: Sequence[tuple[int, int]]) -> mx.array:
+    """Return the random keys [B, 2] of seeds and steps, as `mx.random.key` makes them of numbers."""
+    numbers = [(seed * 1_000_003 + step) & (2**63 - 1) for seed, step in places]
+    return mx.array([[number >> 32, number & 0xFFFFFFFF] for number in numbers], dtype=mx.uint32)
 
 
 def _bucket(width: int) -> int:

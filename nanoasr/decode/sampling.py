@@ -70,7 +70,7 @@ class Sampling:
 
 
 def make_chooser(sampling: Sampling) -> Chooser:
-    """Compose a function (logits [B, V], history [B, n], random key) -> ids [B] of the steps that are asked for."""
+    """Compose a function (logits [B, V], history [B, n], random keys [B, 2]) -> ids [B] of what is asked for."""
     filters: list[Callable[[mx.array], mx.array]] = []
     if sampling.top_k:
         filters.append(lambda logits: keep_top_k(logits, sampling.top_k))
@@ -80,13 +80,14 @@ def make_chooser(sampling: Sampling) -> Chooser:
         filters.append(lambda logits: keep_min_p(logits, sampling.min_p))
 
     @mx.compile
-    def draw(logits: mx.array, key: mx.array) -> mx.array:
+    def draw(logits: mx.array, keys: mx.array) -> mx.array:
         logits = logits / sampling.temperature
         for keep in filters:
             logits = keep(logits)
-        return mx.random.categorical(logits, key=key)
+        noise = mx.vmap(lambda key: mx.random.gumbel(logits.shape[1:], key=key))(keys)
+        return mx.argmax(logits + noise, axis=-1)
 
-    def choose(logits: mx.array, history: mx.array, key: mx.array | None) -> mx.array:
+    def choose(logits: mx.array, history: mx.array, keys: mx.array | None) -> mx.array:
         logits = logits.astype(mx.float32)
         if history.shape[1]:
             if sampling.repetition_penalty != 1:
@@ -94,7 +95,7 @@ def make_chooser(sampling: Sampling) -> Chooser:
                 logits = penalize_repeats(logits, recent, sampling.repetition_penalty)
             if sampling.no_repeat_ngram:
                 logits = forbid_ngrams(logits, history, sampling.no_repeat_ngram)
-        return mx.argmax(logits, axis=-1) if sampling.greedy else draw(logits, key)
+        return mx.argmax(logits, axis=-1) if sampling.greedy else draw(logits, keys)
 
     return choose
 

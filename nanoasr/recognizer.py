@@ -131,7 +131,7 @@ class Recognizer:
         A recording no longer than one segment (15 s) is decoded whole and untrimmed. Silence and noise give empty
         text without being decoded.
         """
-        options = self._options(language, hotwords, itn, sampling, timestamps, alternatives, draft)
+        options = self.decode_options(language, hotwords, itn, sampling, timestamps, alternatives, draft)
         default = 1 if backend.on_cpu else 8
         size = _batch_size(1 if on_token else default if batch_size is None else batch_size)
         speaker_count(speakers)  # raises for values that cannot be used
@@ -166,7 +166,7 @@ class Recognizer:
         by device if None; the other arguments are those of `transcribe`.
         """
         sources, size = _recordings(sources), MOST_ROWS if batch_size is None else _batch_size(batch_size)
-        options = self._options(language, hotwords, itn, sampling, timestamps, draft=draft)
+        options = self.decode_options(language, hotwords, itn, sampling, timestamps, draft=draft)
         speaker_count(speakers)
         recordings = read_ahead(sources, sample_rate, _vad_options(vad), max_seconds)
         callbacks = Callbacks(on_progress=on_progress)
@@ -193,7 +193,7 @@ class Recognizer:
         on_update  called with every update; `push` returns the last of those that its samples brought
         The other arguments are those of `transcribe`. Several sessions may share a recognizer.
         """
-        decoding = self._options(language, hotwords, itn, sampling, timestamps)
+        decoding = self.decode_options(language, hotwords, itn, sampling, timestamps)
         live = LiveOptions() if options is None else options
         return LiveSession(self.scheduler, decoding, live, sample_rate, on_update, speakers)
 
@@ -208,7 +208,7 @@ class Recognizer:
     ) -> Inspection:
         """Return every stage of the network for one segment of at most 30 s."""
         recording = load_audio(audio, sample_rate, max_seconds=_INSPECTED_SECONDS)
-        options = self._options(language, hotwords, itn)
+        options = self.decode_options(language, hotwords, itn)
         return backend.run(self.model_family.inspect, recording.samples, options)
 
     @property
@@ -256,10 +256,36 @@ class Recognizer:
             raise OptionError(
                 f"features of shape {[*features.shape]}: give [frames, {FEATURE_SIZE}], 1 to {_MOST_FEATURES} frames"
             )
-        options = self._options(language, sampling=sampling, timestamps=False)
+        options = self.decode_options(language, sampling=sampling, timestamps=False)
         given = features.astype(mx.float32) if isinstance(features, mx.array) else features
         x = np.array(given, np.float32)  # evaluated on the caller's thread
         return backend.run(self.model_family.decode_features, x, options, new_seed(sampling))
+
+    def decode_options(
+        self,
+        language: str | None = None,
+        hotwords: Sequence[str] | None = None,
+        itn: bool = True,
+        sampling: Sampling = GREEDY,
+        timestamps: bool = True,
+        alternatives: bool = False,
+        draft: "str | Recognizer | None" = "auto",
+    ) -> DecodeOptions:
+        """Check options of `transcribe` and return them as the decoder takes them."""
+        if not isinstance(sampling, Sampling):
+            raise OptionError(f"sampling={sampling!r:.80}: give a Sampling(…)")
+        if draft not in ("auto", "ctc", None) and not isinstance(draft, Recognizer):
+            raise OptionError(f'draft={draft!r:.80}: use "auto", "ctc", another Recognizer or None')
+        found = find_language(language, self.languages)
+        return DecodeOptions(
+            language=found.code if found else None,
+            hotwords=clean_hotwords(hotwords),
+            itn=itn,
+            sampling=sampling,
+            timestamps=timestamps,
+            alternatives=alternatives,
+            drafts=draft is not None,
+        )
 
     def info(self) -> Info:
         """Describe what is loaded and what it runs on; print it."""
@@ -275,31 +301,6 @@ class Recognizer:
             raise OptionError(
                 f"{what}: a {self.family} checkpoint has no language model; load a Fun-ASR-Nano checkpoint"
             )
-
-    def _options(
-        self,
-        language: str | None = None,
-        hotwords: Sequence[str] | None = None,
-        itn: bool = True,
-        sampling: Sampling = GREEDY,
-        timestamps: bool = True,
-        alternatives: bool = False,
-        draft: "str | Recognizer | None" = "auto",
-    ) -> DecodeOptions:
-        if not isinstance(sampling, Sampling):
-            raise OptionError(f"sampling={sampling!r:.80}: give a Sampling(…)")
-        if draft not in ("auto", "ctc", None) and not isinstance(draft, Recognizer):
-            raise OptionError(f'draft={draft!r:.80}: use "auto", "ctc", another Recognizer or None')
-        found = find_language(language, self.languages)
-        return DecodeOptions(
-            language=found.code if found else None,
-            hotwords=clean_hotwords(hotwords),
-            itn=itn,
-            sampling=sampling,
-            timestamps=timestamps,
-            alternatives=alternatives,
-            drafts=draft is not None,
-        )
 
 
 def _recordings(sources: object) -> Iterable:

@@ -39,7 +39,7 @@ def transcribe_cuts(
 ) -> Row:
     """Transcribe segments that were cut out of a recording before; their times stay those of the recording."""
     names = ("language", "hotwords", "itn", "timestamps")
-    decoding = asr._options(**{name: options[name] for name in names})
+    decoding = asr.decode_options(**{name: options[name] for name in names})
     [result] = transcripts(
         asr.scheduler, decoding, iter([_CutRecording(cuts, duration)]), batch_size or MOST_ROWS, Callbacks()
     )

@@ -20,7 +20,7 @@ def asr():
 
 
 def decoder(asr, cancelled=lambda: False, **options):
-    return IncrementalDecoder(asr.scheduler, asr._options(**options), cancelled)
+    return IncrementalDecoder(asr.scheduler, asr.decode_options(**options), cancelled)
 
 
 def decode_open(made_by, samples=SAMPLES, ids=()):

@@ -12,10 +12,10 @@ MEL_BINS = 40
 
 def mel_energies(windows: mx.array) -> mx.array:
     """Compute mel energies [B, 1 + N // 160, 40] of samples [B, N] as `librosa.feature.melspectrogram` does; no log."""
-    padded = mx.pad(windows.astype(mx.float32), [(0, 0), (FRAME_LENGTH // 2, FRAME_LENGTH // 2)])
-    positions = mx.arange(frame_count(padded.shape[-1]))[:, None] * FRAME_SHIFT + mx.arange(FRAME_LENGTH)
-    spectrum = mx.fft.rfft(padded[..., positions] * mx.array(_hann()))
-    return (mx.square(spectrum.real) + mx.square(spectrum.imag)) @ mx.array(slaney_filters())
+    padded = mx.contiguous(mx.pad(windows.astype(mx.float32), [(0, 0), (FRAME_LENGTH // 2, FRAME_LENGTH // 2)]))
+    batch, length = padded.shape
+    frames = mx.as_strided(padded, (batch, frame_count(length), FRAME_LENGTH), (length, FRAME_SHIFT, 1))
+    return mx.square(frames @ mx.array(_fourier())) @ mx.array(np.tile(slaney_filters(), (2, 1)))
 
 
 def kaldi_filterbank(windows: mx.array) -> mx.array:
@@ -25,8 +25,13 @@ def kaldi_filterbank(windows: mx.array) -> mx.array:
 
 
 @functools.cache
-def _hann() -> np.ndarray:
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH)).astype(np.float32)
+def _fourier() -> np.ndarray:
+    """The real and imaginary parts of the Fourier transform of a Hann-windowed frame, [400, 2 * 201]; on a CPU the
+    product takes less time than an FFT."""
+    angles = 2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH
+    phases = angles[:, None] * np.arange(FRAME_LENGTH // 2 + 1)
+    hann = 0.5 - 0.5 * np.cos(angles)
+    return (hann[:, None] * np.concatenate([np.cos(phases), np.sin(phases)], axis=1)).astype(np.float32)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from speakers.voices import RECORDINGS, conversation, speech
 from transcripts import segment, timed, transcript
 
 from nanoasr.errors import AudioError, OptionError
-from nanoasr.speakers import Diarizer, diarization_error, diarize, label
+from nanoasr.speakers import Diarizer, diarization_error, diarize, diarizer, label
 
 
 @pytest.mark.parametrize("names", [("kennedy", "librivox"), ("george", "kennedy"), ("george", "kennedy", "librivox")])
@@ -40,6 +40,18 @@ def test_a_recording_can_be_taken_piece_by_piece():
     for start in range(0, len(recording.samples), 240_000):
         diarizer.add(recording.samples[start : start + 240_000], start / 16_000)
     assert diarization_error(recording.turns, diarizer.turns()).rate <= 0.1
+
+
+def test_in_a_long_recording_windows_are_close_only_where_the_voice_may_change(monkeypatch):
+    recording = conversation("kennedy", "librivox")
+    counts = []
+    for fine_seconds in (120.0, 0.0):
+        monkeypatch.setattr(diarizer, "_FINE_SECONDS", fine_seconds)
+        listener = Diarizer()
+        listener.add(recording.samples, 0.0)
+        assert diarization_error(recording.turns, listener.turns()).rate <= 0.1
+        counts.append(sum(map(len, listener._embedded)))
+    assert counts[1] < 0.6 * counts[0]
 
 
 def test_words_are_labelled_by_their_times():

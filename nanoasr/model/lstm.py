@@ -72,7 +72,7 @@ def _cell(gates: mx.array, cell: mx.array) -> tuple[mx.array, mx.array]:
 
 
 def _recur_on_cpu(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
-    """Inputs [T, B, D] and weights [D + H, 4 H] of one direction -> outputs [B, T, H].
+    """Run one direction with weights [D + H, 4 H] over inputs [T, B, D]. Returns the outputs [B, T, H].
 
     The elementwise part is NumPy's: MLX's on a CPU is not vectorized, and took longer than the products.
     """

@@ -26,8 +26,10 @@ def kaldi_filterbank(windows: mx.array) -> mx.array:
 
 @functools.cache
 def _fourier() -> np.ndarray:
-    """The real and imaginary parts of the Fourier transform of a Hann-windowed frame, [400, 2 * 201]; on a CPU the
-    product takes less time than an FFT."""
+    """Make the matrix [400, 2 * 201] of a Hann-windowed frame's Fourier transform, real and imaginary parts.
+
+    On a CPU the product takes less time than an FFT.
+    """
     angles = 2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH
     phases = angles[:, None] * np.arange(FRAME_LENGTH // 2 + 1)
     hann = 0.5 - 0.5 * np.cos(angles)

@@ -2,6 +2,7 @@
 
 import fnmatch
 import glob
+import io
 import posixpath
 import re
 from typing import BinaryIO
@@ -10,6 +11,7 @@ from urllib.request import url2pathname
 
 from ..errors import AudioError, OptionError
 
+_REMOTE_BLOCK = 2**20  # bytes of one request; decoders read 10 to 30 KB at a time
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
@@ -33,7 +35,7 @@ def open_binary(source: str) -> BinaryIO:
         if path := local_path(source):
             return open(path, "rb")
         filesystem, path = _filesystem(source)
-        return filesystem.open_input_file(path)
+        return io.BufferedReader(filesystem.open_input_file(path), _REMOTE_BLOCK)
     except OSError as error:
         raise AudioError(f"{name}: cannot be opened ({error.strerror or error}; {source})") from None
 

@@ -122,6 +122,31 @@ def test_a_file_system_of_fsspec_can_be_listed_and_read():
     assert np.array_equal(load_audio(open_recording(item)).samples, load_audio(JFK).samples)
 
 
+def test_object_storage_is_listed_and_read_in_few_requests(monkeypatch, caplog):
+    moto = pytest.importorskip("moto.server", reason='needs pip install "moto[server]"')
+    fs = pytest.importorskip("pyarrow.fs")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.setenv(name, "true")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+        storage, _ = fs.FileSystem.from_uri("s3://talks" + options)
+        storage.create_dir("talks")
+        with storage.open_output_stream("talks/day/jfk.flac") as file:
+            file.write(JFK.read_bytes())
+        assert find_inputs([f"s3://talks/day{options}"]) == find_inputs([f"s3://talks/*/*.flac{options}"])
+        [item], problems = find_inputs([f"s3://talks/day{options}"])
+        with caplog.at_level("INFO", "werkzeug"):
+            samples = load_audio(open_recording(item)).samples
+    finally:
+        server.stop()
+    assert item.source == f"s3://talks/day/jfk.flac{options}" and not problems
+    assert np.array_equal(samples, load_audio(JFK).samples)
+    assert 0 < sum(" 206 " in line for line in caplog.messages) <= 3  # parts of the file
+
+
 def test_an_unknown_scheme_is_one_clear_error():
     pytest.importorskip("pyarrow")
     with pytest.raises(OptionError, match="nonsense://x/y: neither pyarrow"):

@@ -1,14 +1,15 @@
 """nanoasr: Fun-ASR-Nano speech recognition in MLX. Start with `asr = nanoasr.load()`."""
 
-import importlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
 
 _is_command = sys.argv[:1] == ["-m"] or os.path.basename((sys.argv or [""])[0]) == "nanoasr"
 if _is_command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports prints no traceback; cli.main resets it
+
+import importlib  # noqa: E402 (after the signal)
+from typing import TYPE_CHECKING, Any  # noqa: E402
 
 from . import backend as backend  # noqa: E402 (before mlx: on a Linux CPU it loads an optimised BLAS)
 

@@ -38,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_message(f"{error.filename or 'output'}: {error.strerror or error}")
     except MemoryError:
         print_message("out of memory")
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        print_message(f"{error}: out of memory, or too many processes")
     except KeyboardInterrupt:
         print_message("interrupted")
         _exit_now(130)

@@ -176,3 +176,12 @@ def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments, said, speech,
 def test_no_command_is_wrong_usage(capsys):
     assert run() == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_no_room_for_another_thread_is_one_line(speech, monkeypatch, capsys):
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")  # as Python does
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert transcribe(speech) == 2
+    assert complaints(capsys) == ["nanoasr: can't start new thread: out of memory, or too many processes"]

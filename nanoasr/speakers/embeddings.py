@@ -21,7 +21,7 @@ from ..model.speaker import VoiceEncoder
 from ..resources import assets_folder
 from .frontend import kaldi_filterbank, mel_energies
 
-BATCH = 64 if backend.on_cpu else 256  # windows embedded together; a GPU takes as long for one
+BATCH = 128 if backend.on_cpu else 256  # windows embedded together; a GPU takes as long for one
 _LOUDNESS = 10 ** (-30 / 20)  # root mean square that GE2E's windows are brought to, as in training
 
 

@@ -17,6 +17,7 @@ from conversations import Conversation, Voices, conversations, single_speakers
 from nanoasr.audio import SAMPLE_RATE, load_audio
 from nanoasr.audio.vad import find_segments
 from nanoasr.speakers import DiarizationError, diarization_error, diarize, load_speaker_model, read_rttm
+from nanoasr.speakers.diarizer import VAD
 
 
 def main() -> None:
@@ -83,7 +84,7 @@ def write(folder: Path, key: str, recording: Conversation) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / f"{key}.wav", recording.samples, SAMPLE_RATE)
-    spans = find_segments(recording.samples)
+    spans = find_segments(recording.samples, VAD)
     lines = [f"{span.start / SAMPLE_RATE:.3f} {span.end / SAMPLE_RATE:.3f}\n" for span in spans]
     (folder / f"{key}.speech").write_text("".join(lines), encoding="utf-8")
 

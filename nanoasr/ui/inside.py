@@ -70,8 +70,9 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
         job = jobs.start(asking.session_hash, path)
         try:
             for update in steps(path, start):
-                if job.abandoned:  # another recording was chosen: these results must not appear beside it
-                    yield cleared()
+                if job.abandoned:  # another recording was chosen, or a look begun anew: these results are not wanted
+                    newer = jobs.has_any(asking.session_hash)
+                    yield dict.fromkeys(outputs, gr.skip()) if newer else cleared()
                     return
                 yield update
         except Exception as error:
@@ -129,8 +130,9 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
             return {status: gr.skip()}
         return cleared()
 
+    outputs = [status, seen, *parts.values()]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    run.click(work, [audio, start], [status, seen, *parts.values()], concurrency_limit=2, **quiet)
+    run.click(work, [audio, start], outputs, concurrency_limit=2, **quiet)
     audio.change(choose, audio, [status, *parts.values()], concurrency_limit=None, **quiet)
     ask.click(
         answer, [seen, request], [status, parts["answer"]], concurrency_limit=4, trigger_mode="always_last",

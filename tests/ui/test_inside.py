@@ -342,13 +342,10 @@ def test_another_layer_is_another_picture_of_all_heads(open_story):
         mean, first = drawn(page, view), drawn(page, heads)
         page.locator(f"[data-view={view}] input").focus()
         page.keyboard.press("ArrowLeft")
-        wait_for_another(page, view, mean)
+        other = wait_for_another(page, view, mean)
         wait_for_another(page, heads, first)
         page.keyboard.press("ArrowRight")
-        page.wait_for_function(
-            "([view, z]) => JSON.stringify(document.querySelector(`[data-view=${view}] .plot`).data[0].z) === z",
-            arg=[view, mean],
-        )
+        wait_for_another(page, view, other)
     assert page.problems == []
 
 

@@ -1,6 +1,5 @@
 """The Inside tab, in a browser and as an API."""
 
-import json
 from pathlib import Path
 
 import mlx.core as mx
@@ -78,15 +77,16 @@ def go(page, step: str) -> None:
     )
 
 
-def drawn(page, view: str) -> str:
-    return page.evaluate(f"JSON.stringify(document.querySelector('[data-view={view}] .plot').data[0].z)")
+Z = "document.querySelector('[data-view=VIEW] .plot').calcdata[0][0].z.map(row => [...row])"
 
 
-def wait_for_another(page, view: str, before: str) -> str:
-    page.wait_for_function(
-        "([view, z]) => JSON.stringify(document.querySelector(`[data-view=${view}] .plot`).data[0].z) !== z",
-        arg=[view, before],
-    )
+def drawn(page, view: str) -> list[list[float]]:
+    """The values of a map, as they are drawn."""
+    return page.evaluate(Z.replace("VIEW", view))
+
+
+def wait_for_another(page, view: str, before: list[list[float]]) -> list[list[float]]:
+    page.wait_for_function(f"z => JSON.stringify({Z.replace('VIEW', view)}) !== JSON.stringify(z)", arg=before)
     return drawn(page, view)
 
 
@@ -345,7 +345,7 @@ def test_another_layer_is_another_picture_of_all_heads(open_story):
         other = wait_for_another(page, view, mean)
         wait_for_another(page, heads, first)
         page.keyboard.press("ArrowRight")
-        wait_for_another(page, view, other)
+        assert wait_for_another(page, view, other) == mean
     assert page.problems == []
 
 
@@ -436,8 +436,9 @@ def test_two_visitors_each_see_their_own_recording(open_story, app, tmp_path):
         page.locator("[data-view=encoder-attention] input").focus()
         before = drawn(page, "encoder-attention")
         page.keyboard.press("Home")
-        frames.append(json.loads(wait_for_another(page, "encoder-attention", before))["shape"])
-    assert frames == ["26, 26", "42, 42"]
+        z = wait_for_another(page, "encoder-attention", before)
+        frames.append((len(z), len(z[0])))
+    assert frames == [(26, 26), (42, 42)]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1920, "dark")])

@@ -447,6 +447,9 @@ def test_the_story_fits_narrow_and_wide_windows(open_story, width, scheme):
     for title in NANO:
         go(page, title)
         assert width_left_over(page) <= 0
+        button = page.locator("#story .next").bounding_box()
+        story = page.locator("#story").bounding_box()
+        assert button["x"] + button["width"] <= story["x"] + story["width"] + 1
         widths = page.eval_on_selector_all("#story .plot", "plots => plots.map(plot => plot._fullLayout.width)")
         assert all(0 < each <= width for each in widths)
     assert page.problems == []

@@ -1,6 +1,7 @@
 """What the fused CUDA kernels, `blocks.cuh`, need on the host's side."""
 
 import ctypes
+import threading
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 _THREADS = 256
+_last = threading.local()  # the last kernel's output: two kernels at once would wait for each other's multiprocessors
 _COUNTER = 1 << 12  # numbers, of which one is used: MLX keeps tiny arrays in the host's memory
 
 
@@ -55,7 +57,7 @@ class Kernel:
         headers = (Path(__file__).with_name(f"{file}.cuh").read_text() for file in ("blocks", name))
         self._kernel = mx.fast.cuda_kernel(
             name=name,
-            input_names=[*inputs, "arrived"],
+            input_names=[*inputs, "arrived", "previous"],
             output_names=["out", "scratch"],
             source=source,
             header="\n".join(headers),
@@ -71,11 +73,12 @@ class Kernel:
         """Return the kernel's output of this shape; `scratch` counts the numbers it needs in between."""
         _, processors, _ = device()
         out, _ = self._kernel(
-            inputs=[*inputs, self._arrived],
+            inputs=[*inputs, self._arrived, getattr(_last, "out", inputs[0])],
             template=list(template.items()),
             grid=(_THREADS * processors, 1, 1),
             threadgroup=(_THREADS, 1, 1),
             output_shapes=[shape, (scratch,)],
             output_dtypes=[mx.bfloat16, mx.bfloat16],
         )
+        _last.out = out
         return out

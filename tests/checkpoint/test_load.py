@@ -202,7 +202,7 @@ def test_loading_takes_little_more_memory_than_the_model(layout, halved, big_ten
     shutil.rmtree(folder)  # pytest would keep these 250 MB for a while
     peak, size = map(int, done.stdout.split())
     assert size > (200e6 if backend.on_cpu else 100e6)  # bfloat16 on a GPU
-    assert peak < 1.3 * size
+    assert peak < size + 0.3 * sum(tensor.nbytes for tensor in big_tensors.values())
 
 
 def test_languages_do_not_depend_on_the_path_of_the_folder(tmp_path):

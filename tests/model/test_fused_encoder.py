@@ -60,3 +60,15 @@ def test_it_does_not_take_what_it_cannot_read():
 def test_without_an_nvidia_gpu_it_is_not_used():
     if not backend.on_cuda:
         assert not fused_encoder.fits(FULL, an_encoder(FULL).encoders)
+
+
+@on_cuda
+def test_kernels_that_do_not_need_each_other_run_one_after_the_other():
+    """Two at once would each wait for multiprocessors that the other holds."""
+    encoders = [an_encoder(FULL), an_encoder(BUNDLED), an_encoder(FULL)]
+    outputs = [
+        encoder(features(frames)) for _ in range(5) for encoder, frames in zip(encoders, (50, 300, 9), strict=True)
+    ]
+    mx.eval(outputs)
+    for first, later in zip(outputs, outputs[3:], strict=False):
+        assert differs(first, later) == 0

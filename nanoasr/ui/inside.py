@@ -132,7 +132,7 @@ def build(model: SharedModel, max_seconds: float) -> gr.Audio:
 
     outputs = [status, seen, *parts.values()]
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    run.click(work, [audio, start], outputs, concurrency_limit=2, **quiet)
+    run.click(work, [audio, start], outputs, trigger_mode="multiple", concurrency_limit=2, **quiet)
     audio.change(choose, audio, [status, *parts.values()], concurrency_limit=None, **quiet)
     ask.click(
         answer, [seen, request], [status, parts["answer"]], concurrency_limit=4, trigger_mode="always_last",

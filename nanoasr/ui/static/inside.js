@@ -25,8 +25,9 @@ nanoasr.inside = (() => {
     if (!host()) return;
     for (const part of PARTS) {
       const script = document.querySelector(`#inside-${part} script`);
-      if (script === seen[part]) continue;
-      seen[part] = script;
+      const begins = script?.firstChild?.substringData(0, 80);  // with its run and question; Gradio may keep the element
+      if (begins === seen[part]) continue;
+      seen[part] = begins;
       if (script) receive(part, JSON.parse(script.textContent));
       else if (part === "story") leave();
     }

@@ -134,3 +134,13 @@ def test_its_cache_keeps_rows_as_long_as_they_are():
     cache.keep_rows([1, 1])
     assert [steps(cache, row) for row in (0, 1)] == [[1002], [1002]]
     assert cache.data[1, cache.slots[0], 0, 0, 0].item() == -1002
+
+
+@on_cuda
+def test_less_shared_memory_is_enough_where_a_block_takes_fewer_rows_at_once(monkeypatch):
+    monkeypatch.setattr(fused, "_tiles", lambda config: (1, 1))
+    llm, plain = a_decoder(FULL), Cache(FULL)
+    kernel = llm.new_cache()
+    for steps in (9, 1, 40):
+        x = embeddings(FULL, 2, steps)
+        assert differs(llm(x, kernel), llm(x, plain)) < 0.03

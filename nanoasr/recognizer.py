@@ -24,6 +24,7 @@ from .errors import NanoASRError, OptionError
 from .families import make_family
 from .families.base import DecodeOptions, Inspection
 from .introspection.attention import TextAttention, encoder_attention, text_attention
+from .introspection.continuation import continue_text
 from .introspection.info import Info, describe
 from .live.events import LiveOptions, Update
 from .live.session import LiveSession
@@ -246,6 +247,21 @@ class Recognizer:
         self._require_nano("text_attention")
         x = audio if isinstance(audio, Inspection) else self.inspect(audio)
         return backend.run(text_attention, self.checkpoint, x, layer, tokens)
+
+    def continue_text(
+        self, audio: "Inspection | str | Path | bytes | np.ndarray | object", ids: Sequence[int]
+    ) -> list[Token]:
+        """Return the tokens, greedily chosen, with which the model goes on after the token ids `ids`.
+
+        `audio` is what `inspect` takes or returned. Give the ids of a transcript up to some token and then another id,
+        such as that of one of its alternatives, to see what the model would have written.
+        """
+        self._require_nano("continue_text")
+        x = audio if isinstance(audio, Inspection) else self.inspect(audio)
+        size = self.checkpoint.model.llm.config.vocab_size
+        if unknown := [i for i in ids if not 0 <= i < size]:
+            raise OptionError(f"ids {unknown[:5]}: this checkpoint has tokens 0 to {size - 1}")
+        return backend.run(continue_text, self.checkpoint, x, list(ids))
 
     def transcribe_features(
         self, features: "mx.array | np.ndarray", *, language: str | None = None, sampling: Sampling = GREEDY

@@ -8,6 +8,7 @@ import pytest
 import nanoasr
 from nanoasr import plots
 from nanoasr.live.word_times import WordTime
+from nanoasr.results.segments import Candidate
 from nanoasr.results.transcript import Segment, Timings, Token, Transcript
 
 HERE = Path(__file__).parent
@@ -196,3 +197,12 @@ def test_tokens_fire_in_the_chart_where_the_running_sum_reaches_one():
     assert np.allclose(np.array(fired.x), np.flatnonzero(sums >= 1 - 1e-4) * 0.06)
     assert set(fired.customdata) == {"&lt;b&gt;"}
     assert plots.acoustic_map(found).data[0].z.shape[1] == len(found.acoustic)
+
+
+def test_hypotheses_of_a_beam_search_share_the_branch_of_their_common_beginning():
+    texts = {"my number is one": -1.0, "my number is nine": -2.0, "by one": -3.0}
+    nbest = tuple(Candidate(text, logprob, logprob) for text, logprob in texts.items())
+    figure = plots.beam_tree([Segment("my number is one", 0.0, 1.0, nbest=nbest)])
+    words = next(trace for trace in figure.data if trace.text and "my" in trace.text)
+    assert sorted(words.text) == sorted(["my", "number", "is", "one", "nine", "by", "one"])
+    assert plots.beam_tree([Segment("one", 0.0, 1.0)]) is None

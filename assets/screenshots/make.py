@@ -75,7 +75,7 @@ def app(folder: Path) -> Iterator[str]:
 
 def transcribe(page, recording: Path) -> None:
     page.wait_for_selector("#text .paragraph")  # the first example
-    page.set_input_files("[data-testid='Upload a recording-upload-button']", str(recording))
+    page.set_input_files("[data-testid='Upload recordings-upload-button']", str(recording))
     page.wait_for_selector("#status .message.done")
     page.wait_for_selector("#timings .main-svg")
     page.wait_for_selector("#timeline .main-svg")

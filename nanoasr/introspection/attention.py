@@ -11,15 +11,13 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from ..checkpoint.load import Checkpoint
-from ..decode.generate import generate
-from ..decode.request import Request
-from ..decode.text import TextStream
 from ..errors import OptionError
 from ..families.base import Family, Inspection
 from ..families.nano import NanoInspection
 from ..model.qwen3 import Cache, Qwen3
 from ..model.sanm import Encoder, positions
 from ..results.words import Token
+from .continuation import continue_text
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def text_attention(
     """See `Recognizer.text_attention`."""
     llm = checkpoint.model.llm
     prompt = mx.concatenate([llm.embed(x.prefix_ids), x.audio_tokens, llm.embed(x.suffix_ids)])
-    tokens = tuple(_greedy(checkpoint, prompt) if tokens is None else tokens)
+    tokens = tuple(continue_text(checkpoint, x) if tokens is None else tokens)
     unknown = [token.id for token in tokens if not 0 <= token.id < llm.config.vocab_size]
     if unknown:
         raise OptionError(f"tokens with ids {unknown[:5]}: this checkpoint has no such ids; give tokens that it wrote")
@@ -56,14 +54,6 @@ def text_attention(
     found = TextAttention(tokens, weights, weights[:, :, first : first + len(x.audio_tokens)])
     mx.eval(found.weights, found.audio)
     return found
-
-
-def _greedy(checkpoint: Checkpoint, prompt: mx.array) -> list[Token]:
-    tokenizer = checkpoint.tokenizer
-    [(_, written)] = generate(checkpoint.model, [Request(prompt)], tokenizer.end_ids)
-    stream = TextStream(tokenizer)
-    pairs = zip(written.ids, written.logprobs, strict=True)
-    return [Token(token_id, stream.token_text(token_id), logprob) for token_id, logprob in pairs]
 
 
 def _encoder_weights(encoder: Encoder, features: mx.array, layer: int) -> mx.array:

@@ -6,6 +6,7 @@ colour-blind readers. Long recordings are pooled to a few hundred columns.
 
 from .acoustics import acoustics_chart
 from .attention import attention_map, attention_shares, head_maps, one_head, text_attention_map
+from .beams import beam_tree
 from .compare import quality_chart, speed_chart
 from .fire import fire_chart
 from .live import latency_chart
@@ -30,6 +31,7 @@ __all__ = [
     "adapted_map",
     "attention_map",
     "attention_shares",
+    "beam_tree",
     "ctc_map",
     "encoded_map",
     "features_map",

@@ -48,13 +48,14 @@ _STAGE_COLOURS = (SKY, PURPLE, YELLOW, BLUE, GREEN, ORANGE, VERMILION, "#7f6fb5"
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """A recording pooled to a few hundred columns, whatever its length. Made by `sound`."""
+    """A recording, or a part of it that begins at `start`, pooled to a few hundred columns. Made by `sound`."""
 
     seconds: float
     low: np.ndarray  # [C]: the smallest and largest sample of each column
     high: np.ndarray
     mel: np.ndarray  # [80, C']: log mel energy
     features: np.ndarray  # [140, C'']: LFR features, four neighbouring mel bins averaged
+    start: float = 0.0
 
     @property
     def peak(self) -> float:
@@ -62,10 +63,10 @@ class Sound:
         return float(max(self.high.max(), -self.low.min()))
 
 
-def sound(source: object, seconds: float, sample_rate: int | None = None) -> Sound:
+def sound(source: object, seconds: float, sample_rate: int | None = None, start: float = 0.0) -> Sound:
     """Read a recording of about `seconds` (a transcript's `duration`) for drawing, in bounded memory.
 
-    `source` is as for `transcribe`.
+    `source` is as for `transcribe`; `start` tells where it begins in the transcript, if it is a part.
     """
     total = max(round(seconds * SAMPLE_RATE), 1)
     wave = _Pool(total, 2 * COLUMNS)
@@ -86,7 +87,7 @@ def sound(source: object, seconds: float, sample_rate: int | None = None) -> Sou
         stacked.add(at // (FRAME_SHIFT * LFR_SHIFT), features)
         at += len(block)
     heard = np.isfinite(low)
-    return Sound(seconds, np.where(heard, low, 0), np.where(heard, high, 0), mel.mean(), stacked.mean())
+    return Sound(seconds, np.where(heard, low, 0), np.where(heard, high, 0), mel.mean(), stacked.mean(), start)
 
 
 def _block_features(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,22 +128,23 @@ class _MeanPool:
 def timeline(heard: Sound, transcript: Transcript | None = None) -> go.Figure:
     """Draw segments and words, waveform, log-mel spectrogram and LFR features on one time axis."""
     figure = make_subplots(rows=4, shared_xaxes=True, vertical_spacing=0.035, row_heights=[0.13, 0.2, 0.34, 0.33])
+    start, end = heard.start, heard.start + heard.seconds
     if transcript:
-        _add_spoken(figure, transcript)
-    x = centres(heard.seconds, len(heard.low))
+        _add_spoken(figure, transcript, start, end)
+    x = start + centres(heard.seconds, len(heard.low))
     for values, fill in ((heard.low, None), (heard.high, "tonexty")):
         figure.add_scatter(
             x=x, y=values, mode="lines", line={"color": BLUE, "width": 1}, fill=fill, fillcolor=BLUE,
             hovertemplate="%{x:.2f} s, amplitude %{y:.3f}<extra></extra>", row=2, col=1,
         )  # fmt: skip
     figure.add_heatmap(
-        z=heard.mel, x=centres(heard.seconds, heard.mel.shape[1]), **colour_range(heard.mel),
+        z=heard.mel, x=start + centres(heard.seconds, heard.mel.shape[1]), **colour_range(heard.mel),
         colorscale="Viridis", showscale=False,
         customdata=np.repeat(bin_frequencies()[:, None], heard.mel.shape[1], axis=1).astype(np.int16),
         hovertemplate="%{x:.2f} s, mel bin %{y} (%{customdata} Hz)<br>log energy %{z:.1f}<extra></extra>", row=3, col=1,
     )  # fmt: skip
     figure.add_heatmap(
-        z=heard.features, x=centres(heard.seconds, heard.features.shape[1]), **colour_range(heard.features),
+        z=heard.features, x=start + centres(heard.seconds, heard.features.shape[1]), **colour_range(heard.features),
         y=np.arange(ROWS) * (MEL_BINS * LFR_WINDOW // ROWS), colorscale="Cividis", showscale=False,
         hovertemplate="%{x:.2f} s, feature %{y}<br>value %{z:.1f}<extra></extra>", row=4, col=1,
     )  # fmt: skip
@@ -152,14 +154,17 @@ def timeline(heard: Sound, transcript: Transcript | None = None) -> go.Figure:
     ticks = mel_ticks()
     figure.update_yaxes(title_text="mel, Hz", tickvals=list(ticks), ticktext=list(ticks.values()), row=3, col=1)
     figure.update_yaxes(title_text="LFR feature", row=4, col=1)
-    limit_time(figure, heard.seconds).update_xaxes(range=[0, heard.seconds])
+    limit_time(figure, end, start).update_xaxes(range=[start, end])
     figure.update_xaxes(title_text="time, s", row=4, col=1)
     return styled(figure, height=640)
 
 
-def _add_spoken(figure: go.Figure, transcript: Transcript) -> None:
-    words = [word for word in transcript.words if word.start is not None and word.end is not None]
-    lanes = [(1, SKY, [(s.start, s.end, s.text, f"segment {i + 1}") for i, s in enumerate(transcript.segments)])]
+def _add_spoken(figure: go.Figure, transcript: Transcript, first: float, last: float) -> None:
+    segments = [(i, s) for i, s in enumerate(transcript.segments) if s.start < last and s.end > first]
+    words = [
+        word for _, segment in segments for word in segment.words if word.start is not None and word.end is not None
+    ]
+    lanes = [(1, SKY, [(s.start, s.end, s.text, f"segment {i + 1}") for i, s in segments])]
     if words:
         lanes.append((0, ORANGE, [(word.start, word.end, word.text, "word") for word in words]))
     for lane, colour, spans in lanes:

@@ -83,9 +83,9 @@ def follow(figure: go.Figure, **axes: tuple[float, ...] | str) -> go.Figure:
     return figure.update_layout(meta=(figure.layout.meta or {}) | axes)
 
 
-def limit_time(figure: go.Figure, seconds: float) -> go.Figure:
+def limit_time(figure: go.Figure, end: float, start: float = 0.0) -> go.Figure:
     """Let time axes be moved and zoomed only within the recording."""
-    return figure.update_xaxes(minallowed=0, maxallowed=max(seconds, 1e-3))
+    return figure.update_xaxes(minallowed=start, maxallowed=max(end, start + 1e-3))
 
 
 def centres(seconds: float, columns: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def serve(
     shared.load_in_background(model, quantize, lambda problem: print(escape_controls(problem), file=sys.stderr))
     from .page import build_page  # importing Gradio takes seconds: the model loads meanwhile
     from .server import run
-    from .transcribe import FirstExample
+    from .shown import FirstExample
 
     example = FirstExample(shared)
     local = host in _LOCAL and not share

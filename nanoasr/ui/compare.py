@@ -14,7 +14,7 @@ from .. import plots
 from ..introspection.compare import Result, Setting, compare, summarize, to_csv
 from ..recognizer import Recognizer
 from . import compared, html
-from .jobs import Jobs, Turns
+from .jobs import FairQueue, Jobs
 from .models import Access, SharedModel
 from .problems import api_error, status_message
 from .recordings import SUFFIXES, licences, shipped, title
@@ -39,7 +39,7 @@ _REFERENCE = re.compile(r"^\| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)  # in the 
 
 def build(model: SharedModel, max_seconds: float, access: Access) -> None:
     """Build the tab."""
-    jobs, turns = Jobs(), Turns(1)  # one at a time: each may have a second model in memory
+    jobs, waiting = Jobs(), FairQueue(1)  # one at a time: each may have a second model in memory
     offered = PRESETS | (OTHER_PRESETS if access is not Access.NONE else {})
     gr.Markdown("Transcribe the same recordings in several ways and see what changes.")
     with gr.Row(equal_height=False):
@@ -100,7 +100,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
                 results: gr.Column(visible="hidden"), summary: "", rows: "", quality: None, speed: None,
             }  # fmt: skip
             total, played = comparison.runs, {Path(path).name: path for path in comparison.recordings}
-            for so_far in _compare_in_turn(turns, model.get(), comparison, max_seconds, job.stop):
+            for so_far in _compare_in_turn(waiting, model.get(), comparison, max_seconds, job.stop):
                 shown = {}
                 if len(so_far.found) > len(found):
                     shown = {rows: compared.rows(so_far.found, played), results: gr.Column(visible=True)}
@@ -141,7 +141,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
             api_visibility="private",
         )
     folder.upload(_usable, folder, files, show_progress="hidden", api_visibility="private")
-    _add_api(model, turns, max_seconds, access, files, references, repeats)
+    _add_api(model, waiting, max_seconds, access, files, references, repeats)
 
 
 def _usable(paths: list[str] | None) -> list[str]:
@@ -158,7 +158,9 @@ def _how_far(so_far: "_SoFar", total: int) -> str:
     return html.progress(f"Comparing… {so_far.loading or said}", done / total if done else None)
 
 
-def _add_api(model: SharedModel, turns: Turns, max_seconds: float, access: Access, files, references, repeats) -> None:
+def _add_api(
+    model: SharedModel, waiting: FairQueue, max_seconds: float, access: Access, files, references, repeats
+) -> None:
     """`/compare` for programs."""
 
     def compare(recordings, references="", repeats=3, settings=None) -> Iterator[dict]:
@@ -168,7 +170,7 @@ def _add_api(model: SharedModel, turns: Turns, max_seconds: float, access: Acces
                 recordings, references, settings_of_objects(settings, access), repeats, max_seconds
             )
             stop, found = threading.Event(), []
-            for so_far in _compare_in_turn(turns, model.get(), comparison, max_seconds, stop):
+            for so_far in _compare_in_turn(waiting, model.get(), comparison, max_seconds, stop):
                 found = so_far.found
                 yield {"done": len(found), "of": comparison.runs}
             yield {
@@ -196,7 +198,7 @@ class _SoFar:
 
 
 def _compare_in_turn(
-    turns: Turns, asr: Recognizer, comparison: Comparison, max_seconds: float, stop: threading.Event
+    waiting: FairQueue, asr: Recognizer, comparison: Comparison, max_seconds: float, stop: threading.Event
 ) -> Iterator[_SoFar]:
     """Compare on a thread of its own, with updates several times a second; setting `stop` or closing it ends it."""
     news: queue.Queue[Result | str | None] = queue.Queue()
@@ -226,7 +228,7 @@ def _compare_in_turn(
     def order(result: Result) -> tuple[int, int, int]:  # as given, although those that share a model run together
         return names.index(result.recording), settings.index(result.setting.name), result.repeat
 
-    with turns.place(True) as wait:
+    with waiting.place(True) as wait:
         while (before := wait(0.2)) and not stop.is_set():
             yield _SoFar([], before)
         thread = threading.Thread(target=work, name="nanoasr-compare", daemon=True)

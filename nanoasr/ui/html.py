@@ -1,16 +1,15 @@
-"""Results as HTML. Everything that comes from a model, a file or a visitor is escaped here."""
+"""Results as HTML. Everything that comes from a model, a file or a visitor is escaped."""
 
-import html
-import math
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from ..introspection.info import Info
-from ..plots import stage_seconds
-from ..results.transcript import Segment, Timings, Token, Transcript
+from ..plots import Sound, stage_seconds
+from ..results import html as text_html
+from ..results.html import clean, clock, escape, visible
+from ..results.transcript import Segment, Transcript
 
-_MOST_TOKENS = 4000  # spans that a page stays quick with; segments beyond are plain text
+__all__ = ["clock", "escape", "visible"]  # besides what is defined here
 
 
 def message(text: str, kind: str = "info") -> str:
@@ -34,83 +33,46 @@ def streaming_text(text: str) -> str:
 
 
 def transcript(found: Transcript) -> str:
-    """The text: one paragraph a segment with its time, and tokens shaded by how unsure the model was of them.
-
-    Pointing at a token shows the alternatives; a click plays its word.
-    """
+    """The text, and how to read it. Pointing at a token shows the alternatives; a click plays its word."""
     if not found.segments:
         return streaming_text("")
     times = any(token.start is not None for token in found.tokens)
-    left, rows = _MOST_TOKENS, []
-    for segment in found.segments:
-        shown = _segment_tokens(segment, left, is_first=not rows)
-        left = max(0, left - len(segment.tokens))
-        rows.append(_paragraph(segment, shown or escape(_clean(segment.text))))
     return (
         '<div class="legend"><span>sure</span><i class="scale"></i>'
         f"<span>unsure. Point at a token to see its alternatives{', click it to hear its word' if times else ''}."
-        f'</span></div><div class="text" tabindex="0" role="region" aria-label="Text">{"".join(rows)}</div>'
+        '</span></div><div class="text" tabindex="0" role="region" aria-label="Text">'
+        f"{text_html.transcript(found.segments)}</div>"
     )
 
 
-def _paragraph(segment: Segment, text: str) -> str:
-    marks = ""
-    if segment.repetition_stopped:
-        marks += '<em title="The model began to repeat itself and was stopped.">repetition stopped</em>'
-    if segment.truncated:
-        marks += '<em title="The limit of tokens was reached: text may be missing.">cut off</em>'
-    if segment.speaker:
-        marks += f"<b>{escape(_clean(segment.speaker))}</b>"
-    span = f"{clock(segment.start)}–{clock(segment.end)}"
+def what_if(before: Segment, after: Segment, place: int) -> str:
+    """A paragraph as it was and as the model went on from another token; `place` is its number in the text."""
     return (
-        f'<div class="paragraph" data-text="{escape(_clean(segment.text))}">'
-        f'<button type="button" class="time" data-start="{segment.start:.3f}" data-end="{segment.end:.3f}" '
-        f'title="Play {span}" aria-label="Play {span}">▶ {clock(segment.start)}</button>'
-        f"<p>{text}{marks}</p></div>"
+        f'<section class="what-if" data-segment="{place}" data-use="{escape(clean(after.text))}">'
+        f"<h2>What if</h2>{text_html.transcript([before])}{text_html.transcript([after])}"
+        '<button type="button" class="small use">Use the second text</button> '
+        '<button type="button" class="small close">Close</button></section>'
     )
 
 
-def _segment_tokens(segment: Segment, most: int, is_first: bool) -> str:
-    """The tokens of a segment as spans; empty where there are none, or more than `most`."""
-    if len(segment.tokens) > most:
+def overview(sound: Sound, start: float, window: float) -> str:
+    """The whole recording as a strip, and a slider for the part of it that the timeline shows."""
+    if sound.seconds <= window:
         return ""
-    words = [(word.start, word.end) for word in segment.words if word.start is not None and word.end is not None]
-    starts = [start for start, _ in words]
-    pieces = []
-    for place, token in enumerate(segment.tokens):
-        at = bisect_right(starts, token.start) - 1 if words and token.start is not None else None
-        word = words[max(at, 0)] if at is not None else None
-        pieces.append(_token(token, word, first=is_first and place == 0))
-    return "".join(pieces).lstrip()
+    columns = len(sound.high)
+    top = " ".join(f"{x},{50 - 50 * y:.1f}" for x, y in enumerate(sound.high / max(sound.peak, 1e-6)))
+    bottom = " ".join(f"{x},{50 - 50 * y:.1f}" for x, y in reversed(list(enumerate(sound.low / max(sound.peak, 1e-6)))))
+    return (
+        f'<div class="overview" style="--share:{window / sound.seconds:.4f}"><svg viewBox="0 0 {columns} 100" '
+        f'preserveAspectRatio="none" aria-hidden="true"><polygon points="{top} {bottom}"/></svg>'
+        f'<input type="range" min="0" max="{sound.seconds - window:.1f}" step="0.5" value="{start:.1f}" '
+        f'aria-label="Beginning of the part shown, in seconds"></div>'
+    )
 
 
-def _token(token: Token, word: tuple[float, float] | None, first: bool) -> str:
-    share = _probability(token.logprob)
-    lines = [f"{visible(token.text)}   {share:.1%}   id {token.id}"]
-    if token.start is not None and token.end is not None:
-        lines.append(f"{token.start:.2f}–{token.end:.2f} s")
-    if token.alternatives:
-        lines.append("alternatives:")
-        lines += [_alternative(other.text, other.logprob, other.id == token.id) for other in token.alternatives]
-    tip = escape("\n".join(lines))
-    play = f' data-start="{word[0]:.3f}" data-end="{word[1]:.3f}"' if word else ""
-    # one stop of the Tab key for all tokens: arrow keys move between them (page.js)
-    attributes = f'class="token" tabindex="{0 if first else -1}" style="--p:{share:.3f}" data-tip="{tip}"{play}'
-    return f"<span {attributes}>{escape(_shown(token.text))}</span>"
-
-
-def _alternative(text: str, logprob: float, chosen: bool) -> str:
-    share = _probability(logprob)
-    bar = "█" * round(share * 12) or "▏"
-    return f"{'▸' if chosen else ' '} {share:6.1%}  {visible(text)}  {bar}"
-
-
-def _probability(logprob: float) -> float:
-    return min(math.exp(logprob), 1.0) if math.isfinite(logprob) else 0.0
-
-
-def figures(timings: Timings) -> str:
+def figures(found: Transcript) -> str:
     """Times, tokens and memory of a run."""
+    timings = found.timings
     shown = [
         (f"{timings.audio_seconds:.1f} s", "of audio"),
         (f"{timings.total:.2f} s", "of work"),
@@ -119,6 +81,13 @@ def figures(timings: Timings) -> str:
     ]
     if timings.tokens_per_second:
         shown.append((f"{timings.tokens_per_second:.0f}", "tokens/s"))
+    passes = timings.steps + len(found.segments)  # a segment's prefill, which checks its draft, is a pass
+    if timings.tokens:
+        shown.append(
+            (f"{timings.tokens / passes:.1f}", f"tokens a pass, in {passes} pass{'' if passes == 1 else 'es'}")
+        )
+    if timings.drafted:
+        shown.append((f"{timings.accepted} of {timings.drafted}", "drafted tokens accepted"))
     if timings.peak_memory is not None:
         shown.append((f"{timings.peak_memory / 2**20:,.0f} MiB", "peak memory of the process"))
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in shown)
@@ -193,31 +162,4 @@ def play_button(path: str, name: str) -> str:
 
 def copy_button(text: str) -> str:
     """A button that copies a text."""
-    return f'<button type="button" class="small" data-copy="{escape(_clean(text))}">Copy</button>'
-
-
-def visible(text: str) -> str:
-    """A token's text with visible spaces, line ends and incomplete characters."""
-    if not text.strip("\ufffd"):
-        return "(bytes)"
-    return _clean(text).replace("\n", "↵").replace(" ", "␣")
-
-
-def clock(seconds: float) -> str:
-    """1:02.50"""
-    minutes, rest = divmod(max(seconds, 0.0), 60)
-    return f"{int(minutes)}:{rest:05.2f}"
-
-
-def escape(text: object) -> str:
-    """Text as HTML, quotes too."""
-    return html.escape(str(text), quote=True)
-
-
-def _clean(text: str) -> str:
-    """Text without the control characters that HTML cannot hold."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
-
-
-def _shown(text: str) -> str:
-    return _clean(text).replace("\n", "↵") or "·"
+    return f'<button type="button" class="small" data-copy="{escape(clean(text))}">Copy</button>'

@@ -1,4 +1,4 @@
-"""Jobs of visitors: transcriptions as iterators of their progress, turns between them, and stopping them."""
+"""Jobs of visitors: transcriptions as iterators of their progress, a fair queue for them, and stopping them."""
 
 import os
 import queue
@@ -33,7 +33,7 @@ class Update:
     before: int = 0
 
 
-class Turns:
+class FairQueue:
     """Two queues, for short and long recordings, each with a limited number at work: short ones never wait for long."""
 
     def __init__(self, at_once: int):
@@ -66,12 +66,17 @@ class Turns:
 
 
 def transcribe_in_turn(
-    turns: Turns, recognizer: Recognizer, path: str, seconds: float | None, stop: threading.Event, **options: object
+    waiting: FairQueue,
+    recognizer: Recognizer,
+    path: str,
+    seconds: float | None,
+    stop: threading.Event,
+    **options: object,
 ) -> Iterator[Update]:
     """Wait for a turn, then transcribe; `seconds` is the recording's length where its header states it."""
     if seconds is None:
         seconds = os.path.getsize(path) / _BYTES_PER_SECOND
-    with turns.place(seconds > _LONG_SECONDS) as wait:
+    with waiting.place(seconds > _LONG_SECONDS) as wait:
         while (before := wait(_IN_LINE)) and not stop.is_set():
             yield Update("", 0.0, before=before)
         yield from transcribe_with_progress(recognizer, path, stop, **options)

@@ -11,9 +11,9 @@ from ..decode.prompt import split_hotwords
 from ..errors import AudioError, NanoASRError
 from ..results.transcript import Segment, Transcript, join_texts, write_all
 from . import html, microphone
+from .knobs import AUTO
 from .listening import Heard, Listening, Microphones
 from .models import SharedModel
-from .transcribe import AUTO
 
 _FORMATS = ("txt", "srt", "vtt", "json")
 _AT_ONCE = 8

@@ -11,8 +11,8 @@ from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
 from ..checkpoint.sources import BUNDLED, PRESETS
 from ..errors import NanoASRError
 from . import html
+from .knobs import AUTO
 from .models import Access, SharedModel
-from .transcribe import AUTO
 
 _BUNDLED_NAME, _AS_STORED = "bundled", "as stored"
 CHECK_SECONDS = 10.0  # seconds between two looks whether another visitor loaded a model

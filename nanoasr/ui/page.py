@@ -7,13 +7,12 @@ import gradio as gr
 
 from . import compare, inside, live, live_api, model, style, transcribe
 from .models import Access, SharedModel
+from .shown import FirstExample
 
 sys.modules.setdefault("bokeh", None)  # not used, and Gradio would search for it several times in every visit
 
 
-def build_page(
-    shared: SharedModel, example: transcribe.FirstExample, *, max_minutes: float, access: Access
-) -> gr.Blocks:
+def build_page(shared: SharedModel, example: FirstExample, *, max_minutes: float, access: Access) -> gr.Blocks:
     """Build the app, ready to launch."""
     seconds = max_minutes * 60
     with gr.Blocks(title=style.TITLE, analytics_enabled=False, fill_width=True) as page:
@@ -23,20 +22,21 @@ def build_page(
             with gr.Column(min_width=300):
                 line = gr.HTML(elem_id="model-line")
         clock = gr.Timer(model.CHECK_SECONDS)  # not in a tab: those that are not open have no timers
-        with gr.Tab("Transcribe", id="transcribe"):
-            recording, language = transcribe.build(page, shared, example, seconds)
-        with gr.Tab("Live", id="live") as live_tab:
-            live.build(shared, live_tab, seconds)
-            live_api.build(shared, seconds)
-        with gr.Tab("Inside", id="inside") as inside_tab:
-            inside_recording = inside.build(shared, seconds)
-        with gr.Tab("Compare", id="compare"):
-            compare.build(shared, seconds, access)
-        with gr.Tab("Model", id="model"):
-            model.build(page, shared, access, line, language, clock)
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Transcribe", id="transcribe"):
+                transcribing = transcribe.build(page, shared, example, seconds)
+            with gr.Tab("Live", id="live") as live_tab:
+                live.build(shared, live_tab, seconds)
+                live_api.build(shared, seconds)
+            with gr.Tab("Inside", id="inside") as inside_tab:
+                inside_recording = inside.build(shared, seconds)
+            with gr.Tab("Compare", id="compare"):
+                compare.build(shared, seconds, access)
+            with gr.Tab("Model", id="model"):
+                model.build(page, shared, access, line, transcribing.language, clock)
         inside_tab.select(
             lambda here, there: gr.skip() if here or not there else there,
-            [inside_recording, recording], inside_recording,
+            [inside_recording, transcribing.recording], inside_recording,
             show_progress="hidden", api_visibility="private",
         ).then(None, js="() => nanoasr.inside.begin()", api_visibility="private")  # fmt: skip
     for component in page.blocks.values():  # Gradio looks signatures up at every visit: cache them

@@ -6,16 +6,15 @@ import gradio as gr
 
 TITLE = "nanoasr: see a recognizer think"
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("page.js", "microphone.js", "settings.js", "inside.js")
-_STYLES = ("page.css", "inside.css")
 
 
 def looks() -> dict[str, object]:
     """The page's theme, style sheet and scripts, as arguments of Gradio's `launch`."""
-    scripts = [(_STATIC / name).read_text("utf-8") for name in _SCRIPTS]
+    files = sorted(_STATIC.glob("*.js"), key=lambda path: (path.name != "page.js", path.name))  # the others extend it
+    scripts = [path.read_text("utf-8") for path in files]
     head = '<meta name="referrer" content="no-referrer">\n'
     head += "".join(f"<script>\n{script}</script>\n" for script in [*scripts, _preload_plotly()])
-    return {"theme": _theme(), "css_paths": [_STATIC / name for name in _STYLES], "head": head}
+    return {"theme": _theme(), "css_paths": sorted(_STATIC.glob("*.css"), reverse=True), "head": head}
 
 
 def _theme() -> gr.themes.Base:

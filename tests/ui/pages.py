@@ -27,7 +27,7 @@ def transcribe_again(page, wanted: str = DONE) -> str:
 
 
 def upload(page, path: Path) -> None:
-    page.set_input_files("[data-testid='Upload a recording-upload-button']", str(path))
+    page.set_input_files("[data-testid='Upload recordings-upload-button']", str(path))
 
 
 def choose(page, where: str, path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pages import CLIP, FORGET, draw_at_random, streamed, upload
 from running import ROOT, App, file_data, read_wav, upload_file, write_wav
 
-from nanoasr.ui.jobs import Turns, Update
+from nanoasr.ui.jobs import FairQueue, Update
 from nanoasr.ui.transcribe import progress
 
 
@@ -113,11 +113,11 @@ def test_a_visitor_sees_the_place_in_line_and_gets_a_turn(app, open_page, tmp_pa
 
 
 def test_one_in_line_sees_how_many_are_before_it():
-    turns, seen = Turns(at_once=2), []
-    with turns.place(True) as first, turns.place(True), turns.place(False) as short:
-        with turns.place(True) as third, turns.place(True) as fourth:
+    waiting, seen = FairQueue(at_once=2), []
+    with waiting.place(True) as first, waiting.place(True), waiting.place(False) as short:
+        with waiting.place(True) as third, waiting.place(True) as fourth:
             seen += [first(0), third(0), fourth(0), short(0)]
-        with turns.place(True) as third:
+        with waiting.place(True) as third:
             seen.append(third(0.01))
     assert seen == [0, 1, 2, 0, 1]
 

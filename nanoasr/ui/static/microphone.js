@@ -4,13 +4,15 @@ nanoasr.microphone = (() => {
   });`;
   const REFUSED = "The browser does not let this page use the microphone: allow it there, then press Start again.";
   const REASONS = {NotAllowedError: REFUSED, NotFoundError: "No microphone was found: connect one and press Start."};
-  const MOST_SENT = 1 << 19, MOST_KEPT = 1 << 22;  // samples in one piece; samples that wait to be taken
+  const MOST_SENT = 1 << 19, MOST_KEPT = 1 << 22, MOST_RECORDED = 1 << 26;  // samples in one piece, that wait, in one
+  const SHORT = 300;  // milliseconds: whoever lets go sooner has pressed the button, which then records until the next press
   let stream = null, context = null, watch = null;
-  let blocks = [], waiting = 0, offset = 0, number = 0;  // offset: samples before the blocks
+  let blocks = [], waiting = 0, offset = 0, number = 0, most = MOST_KEPT;  // offset: samples before the blocks
 
-  async function start() {  // -> what went wrong, "" if nothing did
+  async function start(kept = MOST_KEPT) {  // -> what went wrong, "" if nothing did
     await stop();
     offset = number = 0;
+    most = kept;
     if (!navigator.mediaDevices) return "The browser gives the microphone only to pages at https:// or localhost.";
     try {
       stream = await navigator.mediaDevices.getUserMedia({audio: {channelCount: 1}});
@@ -27,7 +29,7 @@ nanoasr.microphone = (() => {
       return REASONS[error.name] ?? `The microphone cannot be used: ${error.message}.`;
     }
     const since = Date.now();
-    watch = setInterval(() => {  // switch it off once nobody listens any more
+    if (kept === MOST_KEPT) watch = setInterval(() => {  // switch it off once nobody listens any more
       if (Date.now() - since > 5000 && document.querySelector("#live-stop")?.disabled) stop();
     }, 500);
     return "";
@@ -36,7 +38,7 @@ nanoasr.microphone = (() => {
   function keep(block) {
     blocks.push(block);
     waiting += block.length;
-    while (waiting > MOST_KEPT) drop();  // the server has not answered for long: the oldest sound is lost
+    while (waiting > most) drop();  // the server has not answered for long: the oldest sound is lost
   }
 
   function drop() {
@@ -87,5 +89,82 @@ nanoasr.microphone = (() => {
     meter.firstElementChild.style.width = `${(1 + shown / 60) * 100}%`;
     meter.nextElementSibling.textContent = shown > -60 ? `${shown.toFixed(0)} dB` : "no sound";
   }
-  return {start, take, stop};
+
+  // One recording: while a button or a key is held, or from one short press to the next.
+
+  function wav() {  // -> the sound so far as a file
+    const view = new DataView(new ArrayBuffer(44 + 2 * waiting)), rate = context.sampleRate;
+    const write = (at, text) => [...text].forEach((char, i) => view.setUint8(at + i, char.charCodeAt(0)));
+    write(0, "RIFF");
+    view.setUint32(4, 36 + 2 * waiting, true);
+    write(8, "WAVEfmt ");
+    [[16, 16], [24, rate], [28, 2 * rate]].forEach(([at, value]) => view.setUint32(at, value, true));
+    [[20, 1], [22, 1], [32, 2], [34, 16]].forEach(([at, value]) => view.setUint16(at, value, true));
+    write(36, "data");
+    view.setUint32(40, 2 * waiting, true);
+    let at = 44;
+    for (const block of blocks) for (const x of block) {
+      view.setInt16(at, Math.max(-1, Math.min(1, x)) * 32767, true);
+      at += 2;
+    }
+    const [clock] = new Date().toTimeString().split(" ");
+    return new File([view.buffer], `recording ${clock.replaceAll(":", ".")}.wav`, {type: "audio/wav"});
+  }
+
+  function hold(element) {
+    const button = element.querySelector("button"), hint = element.querySelector(".hint");
+    const [idle, explained] = [button.textContent, hint.textContent];
+    let began = 0, starting = null, latched = false;
+
+    async function press() {
+      if (latched) return void finish();
+      if (starting) return;
+      began = Date.now();
+      button.classList.add("recording");
+      button.textContent = "Listening… let go to transcribe";
+      starting = start(MOST_RECORDED);
+      const problem = await starting;
+      if (problem) {
+        hint.textContent = problem.replace("press Start again", "try again").replace("press Start", "try again");
+        reset();
+      } else hint.textContent = explained;
+    }
+
+    function release() {
+      if (!starting || latched) return;
+      if (Date.now() - began >= SHORT) return void finish();
+      latched = true;
+      button.textContent = "Listening… press again to transcribe";
+    }
+
+    async function finish() {
+      if (!starting || await starting) return;
+      const file = wav();
+      reset();
+      stop();
+      nanoasr.upload([file]);
+    }
+
+    function reset() {
+      starting = null;
+      latched = false;
+      button.classList.remove("recording");
+      button.textContent = idle;
+    }
+
+    const isKey = ({key, target, ctrlKey, metaKey, altKey}) => !ctrlKey && !metaKey && !altKey && button.checkVisibility()
+      && (target === button ? key === " " || key === "Enter"
+        : key.toLowerCase() === "r" && !target.matches("input, textarea, select, [contenteditable]"));
+    button.addEventListener("pointerdown", event => { if (event.button === 0) press(); });
+    addEventListener("pointerup", release);
+    addEventListener("pointercancel", release);
+    addEventListener("keydown", event => {
+      if (!isKey(event)) return;
+      event.preventDefault();
+      if (!event.repeat) press();
+    });
+    addEventListener("keyup", event => { if (isKey(event)) { event.preventDefault(); release(); } });
+    button.addEventListener("click", event => { if (!event.detail) { press(); release(); } });  // of a screen reader
+  }
+  return {hold, start, take, stop};
 })();

@@ -75,7 +75,7 @@ window.nanoasr = (() => {
 
   document.addEventListener("click", event => {
     const element = near(event, "[data-start]");
-    if (element) playElement(element);
+    if (element && !element.closest("[contenteditable]")) playElement(element);
   });
 
   document.addEventListener("pointerdown", event => {  // once for each plot: a click plays the word, or from there
@@ -134,7 +134,7 @@ window.nanoasr = (() => {
   document.addEventListener("keydown", event => {
     const token = near(event, ".token"), by = {ArrowRight: 1, ArrowLeft: -1}[event.key];
     if (event.key === "Escape") tip(null);
-    if (!token || !(by || event.key === "Enter" || event.key === " ")) return;
+    if (!token || token.isContentEditable || !(by || event.key === "Enter" || event.key === " ")) return;
     event.preventDefault();
     if (by) step(token, by);
     else if (token.dataset.start) playElement(token);
@@ -156,11 +156,10 @@ window.nanoasr = (() => {
     setTimeout(end, 1500);
   }, true);
 
-  // A file that is dropped anywhere on the Transcribe tab is uploaded.
+  // Files and folders that are dropped anywhere on the Transcribe tab are uploaded.
 
-  const isFile = item => item.kind === "file";
-  const accepts = event =>
-    [...event.dataTransfer?.items ?? []].some(isFile) && document.querySelector("#upload")?.checkVisibility();
+  const accepts = event => [...event.dataTransfer?.items ?? []].some(item => item.kind === "file")
+    && document.querySelector("#upload")?.checkVisibility();
 
   document.addEventListener("dragover", event => {
     if (!accepts(event)) return;
@@ -169,16 +168,56 @@ window.nanoasr = (() => {
   });
   for (const name of ["dragleave", "drop"])
     document.addEventListener(name, () => document.body.classList.remove("dropping"), true);
-  document.addEventListener("drop", event => {
+  document.addEventListener("drop", async event => {
     if (!accepts(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    const input = document.querySelector("#upload")?.parentElement.querySelector("input[type=file]");
-    const files = new DataTransfer();
-    files.items.add(event.dataTransfer.files[0]);
-    input.files = files.files;
-    input.dispatchEvent(new Event("change", {bubbles: true}));
+    const {items, files} = event.dataTransfer;
+    const entries = [...items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
+    upload(entries.some(entry => entry.isDirectory) ? (await Promise.all(entries.map(within))).flat() : [...files]);
   }, true);
+
+  async function within(entry) {  // -> the files of a folder, at any depth
+    if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))];
+    const reader = entry.createReader(), found = [];
+    for (let some; (some = await new Promise((done, failed) => reader.readEntries(done, failed))).length;)
+      found.push(...some);
+    return (await Promise.all(found.map(within))).flat();
+  }
+
+  function upload(files) {  // as if they were chosen with the button
+    const input = document.querySelector("#upload").parentElement.querySelector("input[type=file]");
+    const given = new DataTransfer();
+    files.filter(file => !file.name.startsWith(".")).forEach(file => given.items.add(file));
+    input.files = given.files;
+    input.dispatchEvent(new Event("change", {bubbles: true}));
+  }
+
+  // Every tab has its address; on a phone the page goes to the results of what was pressed.
+
+  const tabs = () => [...document.querySelectorAll("#tabs [role=tab]")];
+  const address = tab => "#" + tab.textContent.trim().toLowerCase();
+  const selected = () => tabs().find(tab => tab.ariaSelected === "true");
+
+  function go(hash) {
+    const tab = tabs().find(tab => address(tab) === hash);
+    if (tab && tab !== selected()) tab.click();
+  }
+
+  document.addEventListener("click", event => {
+    const tab = near(event, "#tabs [role=tab]");
+    if (tab && address(tab) !== (location.hash || "#transcribe")) history.pushState(null, "", address(tab));
+  });
+  addEventListener("popstate", () => go(location.hash || "#transcribe"));
+  whenReady("#tabs [role=tab]", () => go(location.hash));
+
+  function toResults(event) {
+    if (innerWidth <= 700) near(event, "[role=tabpanel]")?.querySelector("[id$=status]")?.scrollIntoView();
+  }
+  document.addEventListener("click", event => {
+    if (near(event, "#transcribe, #look-inside, #compare, .gallery-item, #recent .small")) toResults(event);
+  });
+  document.addEventListener("change", event => { if (event.target.type === "file") toResults(event); });
 
   function copyText(where) {
     const lines = [...document.querySelectorAll(`${where} [data-text]`)].map(element => element.dataset.text);
@@ -189,5 +228,5 @@ window.nanoasr = (() => {
     if (!document.querySelector(selector)) return void setTimeout(whenReady, 100, selector, work);
     (window.requestIdleCallback ?? setTimeout)(work);
   }
-  return {copyText, whenReady};
+  return {copyText, go, near, playElement, tip, upload, whenReady};
 })();

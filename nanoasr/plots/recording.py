@@ -42,8 +42,8 @@ from .style import (
 )
 
 _BLOCK_SECONDS = 30.0
-_STAGES = ("read", "vad", "features", "encoder", "adaptor", "prefill", "decode", "align")
-_STAGE_COLOURS = (SKY, PURPLE, YELLOW, BLUE, GREEN, ORANGE, VERMILION, "#7f6fb5", GREY)
+_STAGES = ("read", "vad", "features", "encoder", "adaptor", "prefill", "decode", "align", "speakers")
+_STAGE_COLOURS = (SKY, PURPLE, YELLOW, BLUE, GREEN, ORANGE, VERMILION, "#7f6fb5", "#8c564b", GREY)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,10 @@
 import queue
 import threading
 import time
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -23,13 +25,13 @@ _MOST_WAITING = 8 << 20  # bytes of pieces that wait to be transcribed
 
 
 @dataclass(frozen=True)
-class Heard:
+class LiveState:
     """The state of a microphone's text.
 
     seconds     of sound received, with what was lost in between
     lost        seconds of sound that never arrived, or for which there was no time
     segments    that are over; after them come `committed` and `tentative` of the open one
-    late        (seconds heard, how late the text came) of each update
+    late        (seconds of sound, how late the text came) of each update
     waits       how long ago the end of each word was when it was committed
     words       of the segments that are over, and when they were shown
     problem     the error that ended the session, if there was one
@@ -48,17 +50,21 @@ class Heard:
     transcript: Transcript | None = None
 
 
-class Listening:
+class MicrophoneSession:
     """Transcribes the sound of one microphone on a thread of its own, so that requests need not wait.
 
     It ends with `finish` or `close`, and by itself when no sound has come for half a minute. Where a piece does not
     arrive, silence takes its place.
     """
 
-    def __init__(self, recognizer: Callable[[], Recognizer], max_seconds: float, **options: object):
+    def __init__(
+        self, recognizer: Callable[[], Recognizer], max_seconds: float, path: Path | None = None, **options: object
+    ):
+        self.path = path  # where the sound is kept, if anywhere
+        self._file: wave.Wave_write | None = None
         self._recognizer, self._max_seconds, self._options = recognizer, max_seconds, options
         self._pieces: queue.Queue[Piece | None] = queue.Queue()
-        self._heard, self._word_times = Heard(), WordTimes()
+        self._state, self._word_times = LiveState(), WordTimes()
         self._changed = threading.Condition(threading.RLock())
         self._early: dict[int, Piece] = {}  # pieces that arrived before an earlier one
         self._gap_since: float | None = None
@@ -75,7 +81,7 @@ class Listening:
         """Whether the session has ended, with a transcript or a problem."""
         return not self._thread.is_alive()
 
-    def hear(self, piece: Piece, patience: float = 0.0) -> Heard:
+    def push(self, piece: Piece, patience: float = 0.0) -> LiveState:
         """Accept a piece, numbered from 0. Wait up to `patience` seconds for its text."""
         with self._changed:
             if piece.number >= self._expected:
@@ -83,7 +89,7 @@ class Listening:
             self._accept_early(skip=self._gap_lasts())
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._waiting or self.over, patience)
-            return self._heard
+            return self._state
 
     def _gap_lasts(self) -> bool:
         """Whether a missing piece has been waited for long enough, in time or in bytes."""
@@ -104,7 +110,7 @@ class Listening:
             self._expected, self._gap_since = number + 1, None
 
     def _accept(self, piece: Piece) -> None:
-        if self._heard.problem is not None or self._closed:
+        if self._state.problem is not None or self._closed:
             return
         seconds = (piece.offset + len(piece.samples)) / piece.rate
         if seconds > self._max_seconds:
@@ -117,21 +123,21 @@ class Listening:
             self._pieces.put(piece)
 
     @property
-    def heard(self) -> Heard:
+    def state(self) -> LiveState:
         """The state now."""
-        return self._heard
+        return self._state
 
     def finish(self) -> None:
-        """End the sound: `heard` has the transcript once `over`. Missing pieces are waited for."""
+        """End the sound: `state` has the transcript once `over`. Missing pieces are waited for."""
         with self._changed:
             self._changed.wait_for(lambda: not self._early, _GAP_PATIENCE)
             self._accept_early(skip=True)
         self._pieces.put(None)
 
-    def wait(self, seconds: float) -> Heard:
+    def wait(self, seconds: float) -> LiveState:
         """Wait up to `seconds` for the end and return the state."""
         self._thread.join(seconds)
-        return self._heard
+        return self._state
 
     def close(self) -> None:
         """Stop at once; no transcript is made."""
@@ -157,6 +163,8 @@ class Listening:
         finally:
             if self._session:
                 self._session.close()
+            if self._file:
+                self._file.close()
             with self._changed:
                 self._waiting = 0
                 self._changed.notify_all()
@@ -179,32 +187,41 @@ class Listening:
             raise AudioError("The microphone was changed meanwhile: press Stop, then Start again.")
         gap = piece.offset - self._pushed
         if gap > 0:
-            self._tell(lost=self._heard.lost + gap / piece.rate)
+            self._tell(lost=self._state.lost + gap / piece.rate)
         for start in range(0, gap, piece.rate):
-            self._session.push(np.zeros(min(piece.rate, gap - start), np.float32))
-        self._session.push(piece.samples.astype(np.float32) / 32768)
+            self._add(np.zeros(min(piece.rate, gap - start), np.int16))
+        self._add(piece.samples)
         self._pushed = max(self._pushed, piece.offset) + len(piece.samples)
 
+    def _add(self, samples: np.ndarray) -> None:
+        if self.path and not self._file:
+            self.path.parent.mkdir(parents=True)
+            self._file = wave.open(str(self.path), "wb")  # noqa: SIM115 (closed when the session ends)
+            self._file.setparams((1, 2, self._session.sample_rate, 0, "NONE", ""))
+        if self._file:
+            self._file.writeframesraw(samples.astype("<i2").tobytes())
+        self._session.push(samples.astype(np.float32) / 32768)
+
     def _add_update(self, update: Update) -> None:
-        heard, now = self._heard, update.latency.audio
+        state, now = self._state, update.latency.audio
         self._tell(
-            segments=heard.segments + update.segments,
+            segments=state.segments + update.segments,
             committed=update.committed,
             tentative=update.tentative,
-            late=(*heard.late, (now, update.latency.update)),
-            waits=heard.waits + update.latency.commit,
-            words=(*heard.words, *self._word_times.add(update)),
+            late=(*state.late, (now, update.latency.update)),
+            waits=state.waits + update.latency.commit,
+            words=(*state.words, *self._word_times.add(update)),
             latency=update.latency,
         )
 
     def _as_shown(self, found: Transcript) -> Transcript:
         """The text as it was shown: `finish` decodes a short recording again as a whole, which may change words."""
-        segments = self._heard.segments
+        segments = self._state.segments
         return replace(found, segments=segments, text=join_texts(segment.text for segment in segments))
 
     def _tell(self, **news: object) -> None:
         with self._changed:
-            self._heard = replace(self._heard, **news)
+            self._state = replace(self._state, **news)
 
 
 class Microphones:
@@ -213,9 +230,9 @@ class Microphones:
     def __init__(self, limit: int):
         self._limit = limit
         self._lock = threading.Lock()
-        self._on: dict[str, Listening] = {}
+        self._on: dict[str, MicrophoneSession] = {}
 
-    def start(self, visitor: str, create: Callable[[], Listening]) -> Listening:
+    def start(self, visitor: str, create: Callable[[], MicrophoneSession]) -> MicrophoneSession:
         """Start another; the visitor's last one is closed."""
         before = self.end(visitor)
         if before:
@@ -229,12 +246,12 @@ class Microphones:
             self._on[visitor] = create()
             return self._on[visitor]
 
-    def of(self, visitor: str | None) -> Listening | None:
+    def of(self, visitor: str | None) -> MicrophoneSession | None:
         """The visitor's microphone, if there is one."""
         with self._lock:
             return self._on.get(visitor or "")
 
-    def end(self, visitor: str | None) -> Listening | None:
+    def end(self, visitor: str | None) -> MicrophoneSession | None:
         """Forget the visitor's microphone and return it, if there is one."""
         with self._lock:
             return self._on.pop(visitor or "", None)

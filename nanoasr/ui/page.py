@@ -26,7 +26,7 @@ def build_page(shared: SharedModel, example: FirstExample, *, max_minutes: float
             with gr.Tab("Transcribe", id="transcribe"):
                 transcribing = transcribe.build(page, shared, example, seconds)
             with gr.Tab("Live", id="live") as live_tab:
-                live.build(shared, live_tab, seconds)
+                said = live.build(shared, live_tab, seconds)
                 live_api.build(shared, seconds)
             with gr.Tab("Inside", id="inside") as inside_tab:
                 inside_recording = inside.build(shared, seconds)
@@ -34,10 +34,14 @@ def build_page(shared: SharedModel, example: FirstExample, *, max_minutes: float
                 compare.build(shared, seconds, access)
             with gr.Tab("Model", id="model"):
                 model.build(page, shared, access, line, transcribing.language, clock)
+        quiet = {"show_progress": "hidden", "api_visibility": "private"}
+        opened = {said.to_transcribe: transcribing.recording, said.to_inside: inside_recording}
+        events = [button.click(lambda path: path, said.recording, there, **quiet) for button, there in opened.items()]
+        transcribing.run(events[0])
         inside_tab.select(
             lambda here, there: gr.skip() if here or not there else there,
             [inside_recording, transcribing.recording], inside_recording,
-            show_progress="hidden", api_visibility="private",
+            **quiet,
         ).then(None, js="() => nanoasr.inside.begin()", api_visibility="private")  # fmt: skip
     for component in page.blocks.values():  # Gradio looks signatures up at every visit: cache them
         constructor = type(component).__init__

@@ -1,4 +1,4 @@
-"""Listening to microphones: pieces in any order, limits, and nonsense in the place of sound."""
+"""MicrophoneSession to microphones: pieces in any order, limits, and nonsense in the place of sound."""
 
 import base64
 import threading
@@ -11,7 +11,7 @@ from running import ROOT, read_wav
 
 import nanoasr
 from nanoasr.errors import AudioError
-from nanoasr.ui.listening import Listening, Microphones
+from nanoasr.ui.listening import Microphones, MicrophoneSession
 from nanoasr.ui.microphone import Piece, read_piece
 
 PIECE = 4800
@@ -33,9 +33,9 @@ def pieces() -> list[Piece]:
 
 
 def tell(recognizer, order, max_seconds: float = 60):
-    listening, sent = Listening(lambda: recognizer, max_seconds), pieces()
+    listening, sent = MicrophoneSession(lambda: recognizer, max_seconds), pieces()
     for number in order(range(len(sent))):
-        listening.hear(sent[number])
+        listening.push(sent[number])
     listening.finish()
     return listening.wait(60)
 
@@ -48,58 +48,58 @@ def test_pieces_that_overtake_each_other_are_put_in_order(recognizer):
 
 
 def test_the_transcript_is_what_was_shown(recognizer):
-    heard = tell(recognizer, list)
-    assert heard.transcript.segments == heard.segments != ()
+    state = tell(recognizer, list)
+    assert state.transcript.segments == state.segments != ()
 
 
 def test_at_the_limit_it_ends_and_keeps_what_was_said(recognizer):
-    heard = tell(recognizer, list, max_seconds=1)
-    assert "limit" in heard.problem
-    assert heard.transcript.duration <= 1
+    state = tell(recognizer, list, max_seconds=1)
+    assert "limit" in state.problem
+    assert state.transcript.duration <= 1
 
 
 def test_another_sample_rate_in_between_is_refused_in_a_sentence(recognizer):
-    listening = Listening(lambda: recognizer, 60)
-    listening.hear(piece(0, np.zeros(1600), 0))
-    listening.hear(piece(1, np.zeros(1600), 1600, rate=48000))
+    listening = MicrophoneSession(lambda: recognizer, 60)
+    listening.push(piece(0, np.zeros(1600), 0))
+    listening.push(piece(1, np.zeros(1600), 1600, rate=48000))
     assert "microphone was changed" in listening.wait(30).problem
 
 
 def test_only_so_many_are_listened_to_at_once_and_each_visitor_counts_once(recognizer):
     microphones = Microphones(2)
-    started = [microphones.start(name, lambda: Listening(lambda: recognizer, 60)) for name in ("a", "b", "b")]
+    started = [microphones.start(name, lambda: MicrophoneSession(lambda: recognizer, 60)) for name in ("a", "b", "b")]
     with pytest.raises(AudioError, match="the limit"):
-        microphones.start("c", lambda: Listening(lambda: recognizer, 60))
+        microphones.start("c", lambda: MicrophoneSession(lambda: recognizer, 60))
     for listening in started:
         listening.close()
         listening.wait(30)
-    microphones.start("c", lambda: Listening(lambda: recognizer, 60)).close()
+    microphones.start("c", lambda: MicrophoneSession(lambda: recognizer, 60)).close()
 
 
 def test_after_a_lost_piece_the_session_goes_on_with_silence_in_its_place(recognizer, monkeypatch):
     monkeypatch.setattr("nanoasr.ui.listening._GAP_PATIENCE", 0.2)
-    heard = tell(recognizer, lambda numbers: [number for number in numbers if number != 2])
-    assert heard.problem is None
-    assert heard.lost == pytest.approx(PIECE / 16000)
-    assert heard.transcript.duration == pytest.approx(len(read_wav(CLIP)) / 16000, abs=0.01)
+    state = tell(recognizer, lambda numbers: [number for number in numbers if number != 2])
+    assert state.problem is None
+    assert state.lost == pytest.approx(PIECE / 16000)
+    assert state.transcript.duration == pytest.approx(len(read_wav(CLIP)) / 16000, abs=0.01)
 
 
 def test_pieces_behind_a_gap_are_used_while_the_session_runs(recognizer, monkeypatch):
     monkeypatch.setattr("nanoasr.ui.listening._GAP_PATIENCE", 0.1)
-    listening = Listening(lambda: recognizer, 60)
+    listening = MicrophoneSession(lambda: recognizer, 60)
     for sent in pieces()[1:4]:
-        heard = listening.hear(sent)
+        state = listening.push(sent)
         time.sleep(0.15)
-    assert heard.seconds == pytest.approx(4 * PIECE / 16000)
+    assert state.seconds == pytest.approx(4 * PIECE / 16000)
     listening.close()
 
 
 def test_pieces_without_the_first_one_hold_a_bounded_number_of_bytes():
     model = threading.Event()
-    listening = Listening(model.wait, 3600)  # a model that is never loaded
+    listening = MicrophoneSession(model.wait, 3600)  # a model that is never loaded
     large = np.zeros(1 << 19)
     for number in range(1, 40):
-        listening.hear(piece(number, large, number * len(large), rate=48000))
+        listening.push(piece(number, large, number * len(large), rate=48000))
     held = sum(piece.samples.nbytes for piece in listening._early.values()) + listening._waiting
     listening.close()
     model.set()
@@ -110,8 +110,8 @@ def test_an_error_that_is_no_exception_ends_the_session_with_a_message():
     def panic():
         raise KeyboardInterrupt  # a BaseException, as a panic in a native library is
 
-    listening = Listening(panic, 60)
-    listening.hear(piece(0, np.zeros(1600), 0))
+    listening = MicrophoneSession(panic, 60)
+    listening.push(piece(0, np.zeros(1600), 0))
     assert "went wrong" in listening.wait(10).problem
 
 

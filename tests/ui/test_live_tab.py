@@ -39,6 +39,7 @@ def test_words_appear_while_somebody_speaks_and_stay_after_stop(page_hearing, tm
     segments = page.locator("#live-segments li")
     assert segments.count() >= 2 and re.search(r"\d:\d\d\.\d\d–\d:\d\d\.\d\d", segments.last.inner_text())
     assert re.search(r"\d\.\d\d s", page.inner_text("#live-figures"))
+    page.locator("#latency-fold > button").click()  # folded away
     page.wait_for_selector("#latency .main-svg")
     assert page.problems == [] and page.elsewhere == []
 
@@ -54,6 +55,28 @@ def test_what_was_said_can_be_saved(page_hearing, tmp_path):
         saved[suffix] = download.value.path().read_text()
     assert saved["txt"].strip() == json.loads(saved["json"])["text"] == said
     assert "-->" in saved["srt"] and saved["vtt"].startswith("WEBVTT")
+
+
+def test_the_sound_is_kept_its_segments_play_and_it_opens_in_other_tabs(page_hearing, tmp_path):
+    page = listen(page_hearing, tmp_path, NUMBER)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.wait_for_selector("#live-segments li")
+    said = stop(page)
+    page.click("#live-copy")
+    page.wait_for_function("async said => await navigator.clipboard.readText() === said", arg=said)
+    page.wait_for_selector("#live-recording #waveform", state="attached")
+    page.locator("#live-segments button.time").last.click()
+    page.wait_for_function(
+        """() => [...document.querySelectorAll('#live-recording #waveform *')].some(
+            e => e.shadowRoot?.querySelector('audio')?.currentTime > 0.2)"""
+    )
+    page.click("#to-inside")
+    page.wait_for_function("location.hash === '#inside'")
+    page.wait_for_selector("#inside-recording #waveform", state="attached")
+    page.go_back()
+    page.click("#to-transcribe")
+    page.wait_for_selector("#status .message.done")
+    assert "seven three one" in page.inner_text("#text") and page.url.endswith("#transcribe")
 
 
 def test_what_may_change_does_not_look_like_what_is_settled(page_hearing, tmp_path):

@@ -16,17 +16,19 @@ window.nanoasr = (() => {
     }
   };
 
-  // Playing. There is one player: that of the recording. Results on the page always belong to this recording.
+  // Playing. Every tab has one player: that of its recording, to which its results belong.
 
   let until = null;  // second at which to pause
 
-  function sound() {
-    const host = [...document.querySelectorAll("#recording #waveform *")].find(element => element.shadowRoot);
+  function sound(element) {  // -> the audio element of the tab that an element is in, or of the one that is open
+    const panel = element?.closest("[role=tabpanel]") ?? [...document.querySelectorAll("[role=tabpanel]")]
+      .find(panel => panel.checkVisibility());
+    const host = [...panel?.querySelectorAll("[id$=recording] #waveform *") ?? []].find(inner => inner.shadowRoot);
     return host?.shadowRoot.querySelector("audio");
   }
 
-  function play(start, end) {
-    const audio = sound();
+  function play(start, end, element) {
+    const audio = sound(element);
     if (!audio) return;
     until = end;
     audio.currentTime = start;
@@ -66,7 +68,7 @@ window.nanoasr = (() => {
     head.style.transform = `translateX(${axis._offset + at}px)`;
   }
 
-  const playElement = element => play(Number(element.dataset.start), Number(element.dataset.end));
+  const playElement = element => play(Number(element.dataset.start), Number(element.dataset.end), element);
 
   setInterval(() => {  // the player's own button was pressed
     const audio = sound();

@@ -146,6 +146,7 @@ class PendingTranscript:
             peak_memory=backend.peak_memory(),
         )
         made = make_transcript(self._decoded, options, recording.duration, reading, recording.name)
+        made = replace(made, audio=recording.path)
         if not self._diarizer:
             return made
         began = time.perf_counter()

@@ -41,6 +41,7 @@ class Recording:
 
     def __init__(self, source: object):
         self.name = source_name(source)
+        self.path = os.fsdecode(source) if isinstance(source, str | os.PathLike) else None
         self.duration = self.read_seconds = self.vad_seconds = 0.0
         self.error: NanoASRError | None = None
         self._cuts: queue.Queue[Cut | None] = queue.Queue(_QUEUE_SIZE)

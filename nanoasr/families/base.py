@@ -6,7 +6,7 @@ To add a family, write a class with the members of `Family` and name it in `fami
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import mlx.core as mx
@@ -18,6 +18,7 @@ from ..checkpoint.load import Checkpoint
 from ..decode.prompt import Language
 from ..decode.sampling import Sampling
 from ..model.sanm import Encoder
+from ..results.notebook import arrays_html
 from ..results.transcript import Segment, Timings
 
 
@@ -102,6 +103,10 @@ class Inspection:
     features: mx.array  # [T', 560], after CMVN where there is one
     encoded: mx.array  # [T', D]
     ctc_logprobs: mx.array | None  # [T', V]
+
+    def _repr_html_(self) -> str:
+        arrays = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return arrays_html({name: array.shape for name, array in arrays if array is not None})
 
 
 class Family(Protocol):

@@ -28,6 +28,7 @@ from ..speakers import SpeakerTracker
 from .agreement import Revision, count_ready
 from .events import Latency, LiveOptions, Update
 from .hypotheses import IncrementalDecoder, OpenSegment
+from .view import LiveView
 
 __all__ = ["Latency", "LiveOptions", "LiveSession", "Update"]
 
@@ -56,7 +57,7 @@ class LiveSession:
             raise OptionError(f"on_update={on_update!r:.80}: give a function of an Update")
         self.sample_rate = sample_rate
         self.options = options
-        self._on_update = on_update
+        self._on_update, self._view = on_update, None
         self._resampler = Resampler(sample_rate)
         self._segmenter = Segmenter(options.vad)
         self._lock, self._closed = threading.Lock(), threading.Event()
@@ -111,6 +112,9 @@ class LiveSession:
         if self._thread != threading.get_ident():  # else the push or finish in progress releases it
             with self._lock:
                 self._release()
+
+    def _ipython_display_(self) -> None:
+        self._view = LiveView()
 
     def __enter__(self) -> "LiveSession":
         return self
@@ -310,6 +314,8 @@ class LiveSession:
             latency=self.latency,
             speaker=self._open.speaker if self._open else None,
         )
+        if self._view:
+            self._view.show(self._segments, update)
         if self._on_update:
             self._on_update(update)
         return update

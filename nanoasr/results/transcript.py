@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import OptionError
 from ..typed import build
-from . import subtitles
+from . import notebook, subtitles
 from .segments import Segment, Tags
 from .subtitles import milliseconds
 from .timings import Timings
@@ -38,9 +38,16 @@ class Transcript:
     timings: Timings = field(default_factory=Timings)
     name: str | None = None
     tags: Tags = field(default_factory=Tags)
+    audio: str | None = field(default=None, compare=False, repr=False)
+    """The recording's file, where it came from one: notebooks play it. Files do not store it."""
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        name = f"{self.name}: " if self.name else ""
+        note = f"{name}{self.duration:.1f} s of audio in {self.timings.total:.2f} s of work"
+        return notebook.transcript_html(self.segments, note, self.audio)
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -102,6 +109,7 @@ class Transcript:
     def to_json(self, indent: int | None = 2) -> str:
         """Return everything as JSON for `from_json`. Numbers that JSON cannot hold (infinity, NaN) become null."""
         content = {"format": JSON_FORMAT} | asdict(self)
+        del content["audio"]
         text = json.dumps(_finite(content), ensure_ascii=False, indent=indent, allow_nan=False)
         # JSON escapes only the control characters below U+0020; terminals obey those above, too.
         return _HIGH_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n"

@@ -2,7 +2,9 @@
 
 import pytest
 from pages import CLIP, draw_at_random, go_to, transcribe, width_left_over
+from running import ROOT
 
+NUMBER = ROOT / "assets/speech/kokoro-number.wav"
 TABS = ("Transcribe", "Live", "Inside", "Compare", "Model")
 # Text (not of figures) that does not stand out from what is behind it, as WCAG counts: 4.5 and more can be read.
 FAINT = """
@@ -48,7 +50,7 @@ def test_the_page_opens_without_errors_and_asks_no_other_site(open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1600])
+@pytest.mark.parametrize("width", [360, 700, 1920])  # 700 is what 1400 has at 200 % zoom
 def test_every_tab_fits_and_can_be_read(open_page, width, scheme):
     page = open_page(width=width, scheme=scheme)
     draw_at_random(page)
@@ -104,3 +106,16 @@ def test_what_has_the_focus_is_seen_and_the_tab_key_goes_down_the_page(open_page
         page.keyboard.press("Tab")
         tops.append(page.evaluate("document.activeElement.getBoundingClientRect().top + scrollY"))
     assert min(tops) > 50 and tops[-1] >= tops[0]
+
+
+def test_nothing_moves_while_the_page_opens_and_while_a_recording_is_transcribed(open_page, bundled_app):
+    page = open_page(url=bundled_app.url)
+    page.wait_for_selector("#timings .main-svg")
+    shift = """() => new Promise(done => { let sum = 0; const watch = new PerformanceObserver(list => list.getEntries()
+        .forEach(entry => { if (!entry.hadRecentInput) sum += entry.value; }));
+        watch.observe({type: "layout-shift", buffered: true}); setTimeout(() => done(sum), 300); })"""
+    opening = page.evaluate(shift)
+    transcribe(page, NUMBER)
+    page.wait_for_selector("#timings .main-svg")
+    page.wait_for_timeout(500)
+    assert opening <= 0.05 and page.evaluate(shift) <= 0.05

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import CheckpointError, HubError
 from ..resources import assets_folder
 from . import modelscope
+from .folder import cache_folder
 
 # name: the repository on Hugging Face and the one on ModelScope, None where it is not known to have one
 PRESETS: dict[str, tuple[str | None, str | None]] = {
@@ -92,6 +93,17 @@ def locate(source: "str | Path | None" = None) -> Located:
     if hub == "ms":
         return Located(modelscope.download(name, revision or "master", NEEDED_FILES), name)
     return Located(_download_from_hugging_face(name, revision or None), name)
+
+
+def cached_bytes(hub: str, name: str) -> int:
+    """Return how much of a repository on "hf" or "ms" is in the local cache."""
+    if hub == "ms":
+        root = cache_folder() / "modelscope" / name.replace("/", "--")
+    else:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        root = Path(HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    return sum(path.stat().st_size for path in (root / "blobs").glob("*") if path.is_file())
 
 
 def _repository(source: str) -> tuple[str, str]:

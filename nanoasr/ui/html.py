@@ -108,8 +108,8 @@ def model_line(info: Info) -> str:
     )
 
 
-def model_table(info: Info) -> str:
-    """All details of the loaded model."""
+def model_table(info: Info, stored: int) -> str:
+    """All details of the loaded model, whose files have `stored` bytes."""
     times = (
         f"yes, by {info.aligner}" if info.timestamps else "no: it has no usable CTC branch, so segments have times only"
     )
@@ -118,6 +118,7 @@ def model_table(info: Info) -> str:
         ("Family", info.family),
         ("Layout", info.layout),
         ("Precision", info.precision),
+        ("Size", f"{stored / 1e6:,.0f} MB stored, {sum(info.megabytes.values()):,.0f} MB in memory"),
         *([("Audio tokens", f"{info.audio_tokens} rate")] if info.audio_tokens else []),
         ("Token times", times),
         ("Languages", ", ".join(info.languages)),

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import gradio as gr
 
 from ..checkpoint.quantize import PRESETS as QUANTIZATIONS
-from ..checkpoint.sources import BUNDLED, PRESETS
+from ..checkpoint.sources import BUNDLED, PRESETS, cached_bytes
 from ..errors import NanoASRError
 from . import html
 from .knobs import AUTO
@@ -34,8 +34,8 @@ def build(
         info = model.recognizer.info()
         languages = [AUTO, *((item.name, item.code) for item in model.recognizer.languages)]
         return {
-            line: html.model_line(info), table: html.model_table(info), language: gr.Dropdown(languages),
-            version: model.version,
+            line: html.model_line(info), table: html.model_table(info, _stored(model)),
+            language: gr.Dropdown(languages), version: model.version,
         }  # fmt: skip
 
     def open_page() -> Iterator[dict]:
@@ -71,6 +71,9 @@ def build(
             info="How many of them the language model is given.",
         )  # fmt: skip
     button = gr.Button("Load", variant="primary", elem_id="load")
+    with gr.Accordion("Presets: their repositories, and what is downloaded", open=False, elem_id="presets"):
+        presets = gr.HTML(_presets())
+    page.load(_presets, outputs=presets, **quiet)
     status.render()  # below the button: visible when it is pressed, on a phone too
 
     def load(source: str | None, quantize: str | None, tokens: str | None) -> Iterator[dict]:
@@ -101,6 +104,25 @@ def build(
 
     inputs = [source, quantize, tokens]
     button.click(load, inputs, [*shown, status], **quiet | {"concurrency_limit": 2})
+
+
+def _stored(model: SharedModel) -> int:
+    """Bytes of the checkpoint's files."""
+    folder = model.recognizer.checkpoint.layout.folder
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _presets() -> str:
+    """Every preset with its repositories, and whether it needs no download."""
+    rows = []
+    for name, repositories in PRESETS.items():
+        known = [(hub, repository) for hub, repository in zip(("hf", "ms"), repositories, strict=True) if repository]
+        sizes = [cached_bytes(hub, repository) for hub, repository in known]
+        cached = ", ".join(
+            f"{size / 1e6:,.0f} MB on {hub}" for (hub, _), size in zip(known, sizes, strict=True) if size
+        )
+        rows.append((name, *(repository or "–" for repository in repositories), cached or "not downloaded"))
+    return html.table(("Preset", "Hugging Face (hf)", "ModelScope (ms)", "On this machine"), rows)
 
 
 def _load(model: SharedModel, source: str, quantize: str | None, tokens: str | None) -> None:

@@ -1,5 +1,6 @@
 """How the app starts, and the model that all visitors share."""
 
+import re
 import threading
 
 from pages import CLIP
@@ -43,6 +44,15 @@ def test_a_failed_load_leaves_the_old_model_working(open_page):
     assert "/no/such/folder" in page.inner_text("#model-status")
     assert "still there" in page.inner_text("#model-status")
     assert "official" in page.inner_text("#model-line")
+
+
+def test_the_presets_are_listed_with_their_repositories_and_the_model_with_its_size(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Model").click()
+    assert re.search(r"[\d,]+ MB stored, [\d,]+ MB in memory", page.inner_text("#model-table"))
+    page.locator("#presets > button").click()
+    row = page.locator("#presets tr", has_text="iic/SenseVoiceSmall")
+    assert "sensevoice" in row.inner_text() and re.search("not downloaded|MB from", row.inner_text())
 
 
 def test_every_open_page_learns_of_another_model(open_page, tmp_path):

@@ -19,6 +19,7 @@ window.nanoasr = (() => {
   // Playing. Every tab has one player: that of its recording, to which its results belong.
 
   let until = null;  // second at which to pause
+  let moved = 0;  // when the timeline was last moved
 
   function sound(element) {  // -> the audio element of the tab that an element is in, or of the one that is open
     const panel = element?.closest("[role=tabpanel]") ?? [...document.querySelectorAll("[role=tabpanel]")]
@@ -56,6 +57,12 @@ window.nanoasr = (() => {
     }
     const plot = document.querySelector("#timeline .js-plotly-plot"), axis = plot?._fullLayout?.xaxis;
     if (!axis) return;
+    const strip = document.querySelector("#overview input");
+    if (strip && playing && !(axis.range[0] <= now && now <= axis.range[1]) && Date.now() > moved + 1500) {
+      moved = Date.now();  // the timeline goes along
+      strip.value = now;
+      strip.dispatchEvent(new Event("change", {bubbles: true}));
+    }
     plot.style.position = "relative";
     let head = plot.querySelector(".playhead");
     if (!head) {

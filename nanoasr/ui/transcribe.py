@@ -265,7 +265,7 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
     page.load(first_screen, last, js="() => [nanoasr.recent.last()]", **quiet)
     run.click(work, [audio, *settings], **wiring)
     for button in (upload, folder):
-        button.upload(work, [button, *settings], **wiring)
+        button.upload(work, [button, *settings], trigger_mode="multiple", **wiring)  # another one ends the first
     if examples:
         examples.load_input_event.then(work, [audio, *settings], **wiring)
     text.edit(change, on_page, **quiet)

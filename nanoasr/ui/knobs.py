@@ -75,6 +75,11 @@ def options(language: str | None, hotwords: str | None, itn: bool, timestamps: b
     }  # fmt: skip
 
 
+def prompt(options: dict) -> dict:
+    """Those of the options that the prompt depends on."""
+    return {name: options[name] for name in ("language", "hotwords", "itn")}
+
+
 def _seed(text: object) -> int | None:
     try:
         return int(str(text)) if text not in (None, "") else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import html
+from . import html, knobs
 from .jobs import FairQueue, Update, transcribe_in_turn
 from .models import SharedModel
 from .problems import user_message
@@ -48,7 +48,7 @@ def transcribe_all(
             for update in transcribe_in_turn(waiting, model.get(), item.path, length, _StopOne(stop), **options):
                 item.share = min(update.seconds_done / length, 1.0) if length else None
                 if update.transcript and not update.stopped:
-                    item.shown = Shown(item.path, update.transcript)
+                    item.shown = Shown(item.path, update.transcript, knobs.prompt(options))
                 yield items, update
         except Exception as error:
             item.error = user_message(error, "one of several recordings failed")

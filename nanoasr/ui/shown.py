@@ -10,7 +10,7 @@ import secrets
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gradio as gr
@@ -33,10 +33,14 @@ _MOST_BYTES = 64 << 20  # of a transcript that a browser kept
 
 @dataclass(frozen=True)
 class Shown:
-    """A transcript, and where its recording is; None once the server has deleted it."""
+    """A transcript, and where its recording is; None once the server has deleted it.
+
+    `prompt` has the language, hotwords and itn that it was transcribed with, where they are known.
+    """
 
     path: str | None
     transcript: Transcript
+    prompt: Mapping = field(default_factory=dict, compare=False)
 
 
 class FirstExample:
@@ -162,7 +166,8 @@ def what_if(shown: Shown, model: SharedModel, choice: Mapping, max_seconds: floa
     recognizer = model.get()
     samples = excerpt(shown.path, segment.start, segment.end - segment.start, max_seconds)
     before = segment.tokens[:place]
-    rest = recognizer.continue_text(samples, [*(token.id for token in before), other_id])
+    inspected = recognizer.inspect(samples, **shown.prompt)
+    rest = recognizer.continue_text(inspected, [*(token.id for token in before), other_id])
     tokens = (*before, Token(other.id, other.text, other.logprob, alternatives=token.alternatives), *rest)
     tokens = tuple(replace(token, start=None, end=None) for token in tokens)
     text = " ".join("".join(token.text for token in tokens).split())

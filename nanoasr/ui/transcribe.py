@@ -173,7 +173,7 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
                 began = time.monotonic()
             shown = {status: progress(update, length, time.monotonic() - began)}
             yield shown | ({text: html.streaming_text(update.text)} if update.text else {})
-        shown = Shown(path, update.transcript)
+        shown = Shown(path, update.transcript, knobs.prompt(options))
         yield {status: html.progress("Drawing…", None), **written(shown), **measured(shown)}
         whole = overview(shown)
         yield drawn(shown, whole) | {status: outcome(shown.transcript, whole.peak, update.stopped)}

@@ -155,7 +155,11 @@ nanoasr.microphone = (() => {
     const isKey = ({key, target, ctrlKey, metaKey, altKey}) => !ctrlKey && !metaKey && !altKey && button.checkVisibility()
       && (target === button ? key === " " || key === "Enter"
         : key.toLowerCase() === "r" && !target.matches("input, textarea, select, [contenteditable]"));
-    button.addEventListener("pointerdown", event => { if (event.button === 0) press(); });
+    button.addEventListener("pointerdown", event => {
+      if (event.button !== 0) return;
+      button.setPointerCapture(event.pointerId);  // so that letting go is noticed wherever the pointer is
+      press();
+    });
     addEventListener("pointerup", release);
     addEventListener("pointercancel", release);
     addEventListener("keydown", event => {

@@ -11,6 +11,8 @@ _DEFAULTS = Sampling()
 _SAMPLING = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "max_tokens", "seed", "beams",
 )  # fmt: skip
+OF_API = 12
+"""The inputs that `/transcribe` takes, the first ones: programs that call it without a client must name all."""
 _ONE_SPEAKER, _SOME_SPEAKERS = "do not", "find how many"
 
 

@@ -2,13 +2,12 @@
 
 import json
 import re
-
-from places import SAMPLES
+from pathlib import Path
 
 import nanoasr
 from nanoasr.audio import load_audio
 
-NUMBER = SAMPLES / "kokoro-number.wav"
+NUMBER = Path(__file__).parents[2] / "assets/speech/kokoro-number.wav"
 
 
 def test_a_transcript_shows_its_tokens_their_alternatives_and_a_player():

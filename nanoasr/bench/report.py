@@ -10,13 +10,17 @@ from .timing import Time
 
 @dataclass(frozen=True)
 class Row:
-    """One stage on `batch` recordings of `seconds` each; `memory` is MLX's peak in bytes."""
+    """One stage on `batch` recordings of `seconds` each; `memory` is MLX's peak in bytes.
+
+    `tokens_a_pass` are those of a whole transcription by decoder passes, of which the prefill is one.
+    """
 
     stage: str
     seconds: float
     batch: int
     time: Time
     memory: int
+    tokens_a_pass: float | None = None
 
     @property
     def real_time(self) -> float:
@@ -35,6 +39,7 @@ class Flow:
     tokens: int
     time: Time
     vad_seconds: float
+    tokens_a_pass: float | None = None
 
     @property
     def real_time(self) -> float:
@@ -68,6 +73,7 @@ class Report:
     gflops: float
     mlx: str
     tokens: int  # in each text
+    draft: str | float | None
     rows: tuple[Row, ...]
     flows: tuple[Flow, ...]
     contests: tuple[Contest, ...]
@@ -81,26 +87,36 @@ class Report:
             f"MLX {self.mlx} on {self.device}{blas}, {self.gflops:.0f} GFLOP/s in float32 products",
             "",
         ]
-        rows = [(r.stage, _case(r), str(r.time), f"{r.real_time:.4g}", _size(r.memory)) for r in self.rows]
-        lines += _columns([("stage", "recordings", "median (range)", "× real time", "MLX memory"), *rows])
+        rows = [
+            (r.stage, _case(r), str(r.time), f"{r.real_time:.4g}", _size(r.memory), _number(r.tokens_a_pass))
+            for r in self.rows
+        ]
+        head = ("stage", "recordings", "median (range)", "× real time", "MLX memory", "tokens a pass")
+        lines += [f"{self.tokens} tokens a text, {self._drafts()}", "", *_columns([head, *rows])]
         flows = [
             (
                 f"VAD {'on' if f.vad else 'off'}, {f.batch} at a time",
                 f"{f.recordings} × {f.seconds:g} s",
                 str(f.time),
                 f"{f.real_time:.4g}",
+                _number(f.tokens_a_pass),
                 f"{f.tokens} tokens" + (f", VAD {f.vad_seconds:.3g} s in all" if f.vad else ""),
             )
             for f in self.flows
         ]
         if flows:
-            head = ("samples to text", "recordings", "median (range)", "× real time", "")
+            head = ("samples to text", "recordings", "median (range)", "× real time", "tokens a pass", "")
             lines += ["", *_columns([head, *flows])]
         contests = [(c.stage, c.peer, str(c.ours), str(c.theirs), f"{c.ratio:.3g}") for c in self.contests]
         if contests:
             head = ("one stream", "against", "nanoasr", "theirs", "× faster")
             lines += ["", *_columns([head, *contests])]
         return "\n".join([*lines, "", f"peak memory {_size(self.peak_memory)}", *self.notes])
+
+    def _drafts(self) -> str:
+        if isinstance(self.draft, float):
+            return f"drafts whose tokens are right with probability {self.draft:g}"
+        return f"draft={self.draft}"
 
     def to_json(self) -> str:
         """Return all figures, and rates and ratios derived from them."""
@@ -138,6 +154,10 @@ def _heights(times: Sequence[Time]) -> dict:
 
 def _case(row: Row) -> str:
     return f"{row.batch} × {row.seconds:g} s"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _size(count: int) -> str:

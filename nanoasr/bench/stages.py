@@ -17,12 +17,40 @@ from ..decode.request import Request
 from ..decode.sampling import Sampling
 from ..errors import NanoASRError
 from ..recognizer import Recognizer
+from ..results.timings import Timings
+from .drafts import give_drafts
 from .peers import check_installed, contenders
 from .report import Contest, Flow, Report, Row
 from .subject import Plan, Subject, synthetic_speech
 from .timing import Work, seconds_of, seconds_until_read, take_turns
 
 Log = Callable[[str], None]
+
+
+class Transcription:
+    """The transcription of recordings as work to time, and what the last time counted."""
+
+    def __init__(self, asr: Recognizer, sources: Sequence[np.ndarray], batch: int, plan: Plan, vad: bool = False):
+        self._asr, self._sources = asr, sources
+        draft = None if plan.draft is None else "auto"
+        self._options = {"batch_size": batch, "sampling": Sampling(max_tokens=plan.tokens), "vad": vad, "draft": draft}
+        self.timings, self._segments = Timings(), 0
+
+    def __call__(self) -> float:
+        start = time.perf_counter()
+        transcripts = list(self._asr.transcribe_batch(self._sources, **self._options))
+        seconds = time.perf_counter() - start
+        for transcript in transcripts:
+            if isinstance(transcript, NanoASRError):
+                raise transcript
+        self._segments = sum(len(transcript.segments) for transcript in transcripts)
+        self.timings = sum((transcript.timings for transcript in transcripts), Timings())
+        return seconds
+
+    @property
+    def tokens_a_pass(self) -> float:
+        """Tokens by decoder passes, of which the prefill of each segment is one: 1 without drafts."""
+        return self.timings.tokens / max(1, self.timings.steps + self._segments)
 
 
 def bench(plan: Plan, subject: Subject, log: Log = lambda line: None) -> Report:
@@ -46,7 +74,10 @@ def prepare(plan: Plan, subject: Subject, log: Log) -> Recognizer:
     if plan.against:
         check_installed(plan.against)
     log("loading")
-    return subject.recognizer()
+    asr = subject.recognizer()
+    if isinstance(plan.draft, float):
+        give_drafts(asr.model_family, plan.draft)
+    return asr
 
 
 def make_report(
@@ -66,6 +97,7 @@ def make_report(
         gflops=backend.measure_gflops(),
         mlx=metadata.version("mlx"),
         tokens=plan.tokens,
+        draft=plan.draft,
         rows=tuple(rows),
         flows=tuple(flows),
         contests=tuple(contests),
@@ -74,15 +106,14 @@ def make_report(
     )
 
 
-def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, tokens: int) -> dict[str, Work]:
+def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> dict[str, Work]:
     """Return the work of each stage on `batch` copies of a recording.
 
-    The decoding step is one token without drafts, and so is every step of the transcription: whether drafts are
-    accepted depends on the text, and a random network's never are.
+    The decoding step is one token without drafts; the transcription uses drafts where the plan has some.
     """
     model, cmvn = asr.checkpoint.model, asr.checkpoint.cmvn
     prompt = build_prompt(asr.checkpoint.tokenizer)
-    sampling = Sampling(max_tokens=tokens)
+    sampling = Sampling(max_tokens=plan.tokens)
 
     def inputs() -> list[mx.array]:
         x = mx.array(np.stack([samples] * batch))
@@ -104,14 +135,6 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, tokens: int) -
         results = [result for _, result in generate(model, requests, None, batch)]
         return sum(result.decode_seconds for result in results) / max(1, results[0].steps)
 
-    def transcription() -> float:
-        start = time.perf_counter()
-        recordings = [samples] * batch
-        for result in asr.transcribe_batch(recordings, batch_size=batch, sampling=sampling, vad=False, draft=None):
-            if isinstance(result, NanoASRError):
-                raise result
-        return time.perf_counter() - start
-
     def prefill() -> mx.array:
         return model.llm.logits(model.llm(embedded, model.llm.new_cache())[:, -1])
 
@@ -126,40 +149,38 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, tokens: int) -
     works: dict[str, Work] = {
         name: lambda work=work: backend.run(seconds_until_read, work) for name, work in stages.items()
     }
-    return works | {"decoding step": lambda: backend.run(step), "transcription": transcription}
+    return works | {
+        "decoding step": lambda: backend.run(step),
+        "transcription": Transcription(asr, [samples] * batch, batch, plan),
+    }
 
 
 def _measure_stages(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> list[Row]:
-    works = stage_works(asr, samples, batch, plan.tokens)
+    works = stage_works(asr, samples, batch, plan)
     if batch == 1:
         works = {"VAD": lambda: seconds_of(lambda: find_segments(samples, VadOptions())), **works}
     seconds, rows = len(samples) / SAMPLE_RATE, []
     for stage, work in works.items():
         mx.reset_peak_memory()
         [measured] = take_turns({stage: work}, plan.repeats).values()
-        rows.append(Row(stage, seconds, batch, measured, mx.get_peak_memory()))
+        rate = work.tokens_a_pass if isinstance(work, Transcription) else None
+        rows.append(Row(stage, seconds, batch, measured, mx.get_peak_memory(), rate))
     return rows
 
 
 def _measure_flow(asr: Recognizer, vad: bool, plan: Plan) -> Flow:
     recordings, batch = plan.recordings or (4 if backend.on_cpu else 64), max(plan.batches)
     sources = [synthetic_speech(plan.seconds[0])] * recordings
-    options = {"batch_size": batch, "sampling": Sampling(max_tokens=plan.tokens), "vad": vad, "draft": None}
-    results = []
-
-    def work() -> float:
-        results.clear()
-        return seconds_of(lambda: results.extend(asr.transcribe_batch(sources, **options)))
-
+    work = Transcription(asr, sources, batch, plan, vad)
     [measured] = take_turns({"": work}, plan.repeats).values()
-    tokens = sum(len(transcript.tokens) for transcript in results)
-    vad_seconds = sum(transcript.timings.vad for transcript in results)
-    return Flow(vad, recordings, plan.seconds[0], batch, tokens, measured, vad_seconds)
+    total = work.timings
+    seconds = plan.seconds[0]
+    return Flow(vad, recordings, seconds, batch, total.tokens, measured, total.vad, work.tokens_a_pass)
 
 
 def _compete(asr: Recognizer, subject: Subject, plan: Plan, log: Log) -> tuple[list[Contest], list[str]]:
     samples, contests = synthetic_speech(plan.seconds[0]), []
-    ours = stage_works(asr, samples, 1, plan.tokens)
+    ours = stage_works(asr, samples, 1, plan)
     with contenders(plan.against, asr.checkpoint, subject, samples, plan.tokens) as peers:
         for stage in peers[0].works:
             log(f"{stage} against {plan.against}")

@@ -32,6 +32,7 @@ class Plan:
     repeats: int = 7
     recordings: int | None = None  # None: 64, on a CPU 4
     against: str | None = None  # "mlx-audio" or "transformers"
+    draft: str | float | None = None  # "auto", or how likely each token of a draft is right
 
 
 @dataclass(frozen=True)

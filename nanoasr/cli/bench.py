@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .arguments import add_model, count, counts, durations
+from .arguments import add_model, count, counts, durations, positive
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -16,10 +16,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         epilog="""examples:
   %(prog)s --model nano --seconds 5,10,15 --batch 1,8,32
   %(prog)s --random --against mlx-audio --json bench.json --plot bench.html
+  %(prog)s --random --draft 0.9 --against transformers
   %(prog)s --live --random --against mlx-audio
 
 Work of more than 10 s is not warmed up, and nothing is repeated for more than a minute. Every text has exactly --tokens
-tokens: end tokens and loop detection are off.""",
+tokens: end tokens and loop detection are off. --draft concerns transcriptions; with a number the CTC branch runs, but
+what it writes is replaced by the decoder's own text with random errors.""",
     )
     parser.set_defaults(run=run)
     add_model(parser)
@@ -29,6 +31,7 @@ tokens: end tokens and loop detection are off.""",
     add("--seconds", type=durations, default=(10.0,), metavar="S,…", help="length of a recording (default 10)")
     add("--batch", type=counts, default=(1, 8), metavar="N,…", help="batch sizes (default 1,8)")
     add("--tokens", type=count, metavar="N", help="tokens per text (default 60, with --live 40)")
+    add("--draft", type=_draft, metavar="D", help="none (default), auto, or how likely a drafted token is right: 0.9")
     add("--repeats", type=count, default=7, metavar="N", help="repetitions of each measurement (default 7)")
     add("--recordings", type=count, metavar="N", help="recordings in the throughput test (default 64, on a CPU 4)")
     add("--against", choices=("mlx-audio", "transformers"), help="measure this package too, with the same weights")
@@ -36,12 +39,21 @@ tokens: end tokens and loop detection are off.""",
     add("--plot", type=Path, metavar="FILE.html", help="write a chart to FILE.html")
 
 
+def _draft(text: str) -> str | float | None:
+    if text in ("none", "auto"):
+        return None if text == "none" else text
+    right = positive(text)
+    if right > 1:
+        raise argparse.ArgumentTypeError(f"{text}: none, auto, or a probability of at most 1")
+    return right
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure, and print the report."""
     from ..bench import Plan, Subject, bench, bench_live
 
     tokens = args.tokens or (40 if args.live else 60)
-    plan = Plan(args.seconds, args.batch, tokens, args.repeats, args.recordings, args.against)
+    plan = Plan(args.seconds, args.batch, tokens, args.repeats, args.recordings, args.against, args.draft)
     subject = Subject(args.model, args.random, args.quantize, args.dtype)
     for path in filter(None, (args.json, args.plot)):
         path.touch()  # fail now rather than after all the work

@@ -13,7 +13,7 @@ from places import PARITY
 from nanoasr import backend, cli
 from nanoasr.audio.vad import VadOptions, find_segments
 from nanoasr.bench.report import Contest, Report
-from nanoasr.bench.stages import bench, stage_works
+from nanoasr.bench.stages import bench, prepare, stage_works
 from nanoasr.bench.subject import Plan, Subject, synthetic_speech
 from nanoasr.bench.timing import Time, take_turns
 from nanoasr.errors import NanoASRError, OptionError
@@ -127,10 +127,41 @@ def test_a_random_network_has_a_ctc_branch_that_aligns_its_text():
     assert Subject(random=True).config.ctc == CTCConfig()
 
 
+@pytest.mark.parametrize("right", [1.0, 0.5])
+def test_drafts_are_right_as_often_as_asked_for(right):
+    plan = Plan((1.0,), (1,), tokens=60, repeats=1, draft=right)
+    asr = prepare(plan, Subject(random=True, config=TINY), lambda line: None)
+    asr.transcribe(synthetic_speech(1.0), sampling=_most(60))  # its text is learned here
+    wanted = asr.transcribe(synthetic_speech(1.0), sampling=_most(60), draft=None)
+    found = asr.transcribe(synthetic_speech(1.0), sampling=_most(60))
+    assert found.text == wanted.text
+    assert found.timings.align > 0  # the CTC branch is run all the same
+    if right == 1:
+        assert (found.timings.steps, found.timings.accepted) == (0, 59)  # the prefill checked all
+    else:
+        assert found.timings.accepted < 59
+
+
+def test_the_tokens_of_a_pass_are_told_without_and_with_drafts(report):
+    rates = [row.tokens_a_pass for row in report.rows if row.stage == "transcription"]
+    assert rates == [1, 1, 1, 1]
+    assert "draft=None" in str(report)
+    drafted = bench(Plan((1.0,), (1,), 20, 1, 2, draft=1.0), Subject(random=True, config=TINY))
+    assert [row.tokens_a_pass for row in drafted.rows if row.stage == "transcription"] == [20]
+    assert [flow.tokens_a_pass for flow in drafted.flows] == [20, 20]
+    assert "right with probability 1" in str(drafted)
+    assert json.loads(drafted.to_json())["draft"] == 1.0
+
+
+def test_a_checkpoint_without_a_ctc_branch_has_no_text_to_replace():
+    with pytest.raises(OptionError, match="CTC branch"):
+        prepare(Plan(draft=0.9), Subject(random=True, config=replace(TINY, ctc=None)), lambda line: None)
+
+
 def test_neither_loops_nor_end_tokens_end_a_text_here():
     checkpoint = backend.run(Subject(str(PARITY / "official")).load)
     assert checkpoint.tokenizer.end_ids is None
-    works = stage_works(Recognizer(checkpoint), synthetic_speech(1.0), batch=2, tokens=70)
+    works = stage_works(Recognizer(checkpoint), synthetic_speech(1.0), 2, Plan(tokens=70))
     assert works["decoding step"]() > 0
     [transcript] = Recognizer(checkpoint).transcribe_batch(
         [np.load(PARITY / "expected.npz")["audio"]], sampling=_most(70)
@@ -187,7 +218,7 @@ def test_the_command_prints_the_table_and_writes_json_and_chart(tmp_path, capsys
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--seconds", "0"), ("--seconds", "ten"), ("--batch", "1,0"), ("--repeats", "x")]
+    "arguments", [("--seconds", "0"), ("--seconds", "ten"), ("--batch", "1,0"), ("--repeats", "x"), ("--draft", "1.5")]
 )
 def test_a_plan_that_cannot_be_is_wrong_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):

@@ -86,8 +86,10 @@ on_cuda = not on_cpu and mx.cuda.is_available()
 expands_quantized = on_cpu or on_cuda
 if on_cpu and _mlx_came_first and _blas_warning:
     warnings.warn(_blas_warning, RuntimeWarning, stacklevel=2)
-if on_cpu and not (sys.platform == "darwin" or shutil.which("g++")):
+_compiles = not on_cpu or sys.platform == "darwin" or shutil.which("g++") is not None
+if not _compiles:
     mx.disable_compile()  # on a Linux CPU mx.compile calls g++ at run time; without one it fails
+slow_exp = on_cpu and sys.platform == "linux" and _compiles  # exp one scalar at a time, where compiled code is faster
 
 
 def blas_warning() -> str | None:

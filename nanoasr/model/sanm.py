@@ -9,7 +9,8 @@ import math
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import fused_encoder
+from .. import backend
+from . import cpu, fused_encoder
 from .config import EncoderConfig
 from .fused_encoder import FusedBlocks
 
@@ -99,7 +100,10 @@ class Memory(nn.Module):
         channels, taps, _ = self.weight.shape
         keep = None if keep is None else keep[..., None].astype(v.dtype)
         v = v if keep is None else v * keep
-        memory = v + mx.conv1d(v, self.weight, padding=taps // 2, groups=channels)
+        if backend.slow_exp:
+            memory = v + cpu.depthwise(v, self.weight[..., 0])
+        else:
+            memory = v + mx.conv1d(v, self.weight, padding=taps // 2, groups=channels)
         return memory if keep is None else memory * keep
 
 
@@ -120,7 +124,8 @@ def attend(q: mx.array, k: mx.array, v: mx.array, heads: int, keep: mx.array | N
     batch, frames, size = q.shape
     q, k, v = (x.reshape(batch, x.shape[1], heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
     mask = None if keep is None else keep[:, None, None, :]
-    mixed = mx.fast.scaled_dot_product_attention(q, k, v, scale=(size // heads) ** -0.5, mask=mask)
+    way = cpu.attend if backend.slow_exp and q.dtype == mx.float32 else mx.fast.scaled_dot_product_attention
+    mixed = way(q, k, v, scale=(size // heads) ** -0.5, mask=mask)
     return mixed.transpose(0, 2, 1, 3).reshape(batch, frames, size)
 
 

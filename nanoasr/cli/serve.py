@@ -45,6 +45,9 @@ The access log goes to stderr, one JSON line a request, without texts.""",
 
 def run(args: argparse.Namespace) -> int:
     """Serve until the process is stopped."""
+    import numpy as np
+
+    from .. import backend
     from ..recognizer import load
     from ..serve import create_app
     from ..serve.server import bind, run
@@ -52,6 +55,10 @@ def run(args: argparse.Namespace) -> int:
     sources = dict(map(named_model, args.model or [BUNDLED_NAME]))
     listening = bind(args.host, args.port)  # fail before minutes of loading
     models = {name: load(source, quantize=args.quantize, dtype=args.dtype) for name, source in sources.items()}
+    if not backend.on_cpu:  # a GPU compiles kernels for many seconds when they are first used
+        noise = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
+        for model in models.values():
+            model.transcribe(noise, vad=False)
     key = args.api_key or os.environ.get(_KEY_VARIABLE) or None
     if not key and args.host not in _LOCAL:
         print_message(f"note: others can reach {args.host}, and no --api-key is set")

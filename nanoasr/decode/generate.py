@@ -11,10 +11,10 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..model.cache import Cache
 from ..model.ctc import log_softmax
 from ..model.fused import FusedCache
 from ..model.nano import Nano
-from ..model.qwen3 import Cache
 from .draft import LENGTHS, LONGEST_GUESS, AlignedDraft, DraftPolicy, continuation, known_ids
 from .request import ALTERNATIVES, Generated, Pass, Request
 from .sampling import Sampling, make_chooser

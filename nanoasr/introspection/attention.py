@@ -14,7 +14,8 @@ from ..checkpoint.load import Checkpoint
 from ..errors import OptionError
 from ..families.base import Family, Inspection
 from ..families.nano import NanoInspection
-from ..model.qwen3 import Cache, Qwen3
+from ..model.cache import Cache
+from ..model.qwen3 import Qwen3
 from ..model.sanm import Encoder, positions
 from ..results.words import Token
 from .continuation import continue_text

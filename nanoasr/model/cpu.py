@@ -1,4 +1,4 @@
-"""Attention and depthwise convolution for Linux CPUs, where MLX computes exp and convolutions one scalar at a time."""
+"""What Linux CPUs compute otherwise, since MLX takes one scalar at a time in exp and convolutions there."""
 
 import mlx.core as mx
 
@@ -23,6 +23,17 @@ def depthwise(x: mx.array, weight: mx.array) -> mx.array:
     padded = mx.pad(x, [(0, 0), (taps // 2, taps // 2), (0, 0)])
     rows = mx.contiguous(weight.T)
     return sum(padded[:, i : i + frames] * rows[i] for i in range(taps))
+
+
+def swiglu(gate_up: mx.array) -> mx.array:
+    """Return silu(gate) * up of the two halves of the last axis."""
+    gate, up = mx.split(gate_up, 2, axis=-1)
+    return _gated(gate, up, exp(-mx.abs(gate)))
+
+
+@mx.compile
+def _gated(gate: mx.array, up: mx.array, decay: mx.array) -> mx.array:
+    return gate * up * mx.where(gate >= 0, 1.0, decay) / (1 + decay)
 
 
 @mx.custom_function

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import fused
+from .. import backend
+from . import cpu, fused
+from .cache import KV, Cache
 from .config import LLMConfig
 from .fused import FusedCache, FusedLayers
 
@@ -27,7 +29,7 @@ class Qwen3(nn.Module):
     def embed(self, ids: mx.array) -> mx.array:
         return self.model.embed_tokens(ids)
 
-    def new_cache(self, gaps: Sequence[int] = ()) -> "Cache | FusedCache":
+    def new_cache(self, gaps: Sequence[int] = ()) -> Cache | FusedCache:
         """Return an empty cache; `gaps[i]` counts the padding on the left of row i's prompt."""
         layers = self.model.layers
         if not self.training and fused.fits(self.config, layers):
@@ -36,7 +38,7 @@ class Qwen3(nn.Module):
             return FusedCache(self.config, gaps)
         return Cache(self.config, mx.array(gaps) if any(gaps) else None)
 
-    def __call__(self, x: mx.array, cache: "Cache | FusedCache | None" = None) -> mx.array:
+    def __call__(self, x: mx.array, cache: Cache | FusedCache | None = None) -> mx.array:
         if not isinstance(cache, FusedCache):
             x = self._through_layers(x, cache or Cache(self.config))
         elif cache.data is not None or x.shape[0] * x.shape[1] <= fused.MOST_TOKENS:
@@ -48,7 +50,7 @@ class Qwen3(nn.Module):
             cache.adopt(own.state(), own.length)
         return self.model.norm(x)
 
-    def _through_layers(self, x: mx.array, cache: "Cache") -> mx.array:
+    def _through_layers(self, x: mx.array, cache: Cache) -> mx.array:
         mask, offset = cache.mask(x.shape[1]), cache.rope_offset()
         step = self._find_step() if x.shape[1] == 1 and not self.training else None
         if step:
@@ -92,7 +94,7 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def __call__(
-        self, x: mx.array, mask: mx.array | str | None, offset: int | mx.array, memory: "KV", length: int
+        self, x: mx.array, mask: mx.array | str | None, offset: int | mx.array, memory: KV, length: int
     ) -> mx.array:
         q, k, v = self.before_attention(x, self.self_attn.qk_scale(), offset)
         return self.after_attention(x, attend(q, *memory.append(k, v, length), mask))
@@ -187,7 +189,9 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.down_proj(_swiglu(self.gate_up_proj(x)))
+        gate_up = self.gate_up_proj(x)
+        vectorized = backend.slow_exp and x.shape[1] > 1 and x.dtype == mx.float32
+        return self.down_proj(cpu.swiglu(gate_up) if vectorized else _swiglu(gate_up))
 
 
 @mx.compile
@@ -220,7 +224,7 @@ class Step:
         self._enter, self._cross, self._leave = mx.compile(enter), mx.compile(cross), mx.compile(leave)
 
     def __call__(
-        self, x: mx.array, layers: list[Layer], mask: mx.array | None, offset: int | mx.array, cache: "Cache"
+        self, x: mx.array, layers: list[Layer], mask: mx.array | None, offset: int | mx.array, cache: Cache
     ) -> mx.array:
         offset = mx.array(offset)
         q, k, v = self._enter(x, layers[0], layers[0].self_attn.qk_scale(), offset)
@@ -243,107 +247,3 @@ def _twin(module: nn.Module) -> nn.Module:
 def _filled(twin: nn.Module, weights: dict) -> nn.Module:
     twin.update(weights)
     return twin
-
-
-class Cache:
-    """What the decoder remembers of a batch: keys and values of each layer, and how many steps are filled.
-
-    Rows of unequal length stand flush right: `padding` counts the empty steps on each row's left.
-    """
-
-    def __init__(self, config: LLMConfig, padding: mx.array | None = None):
-        self.layers = [KV() for _ in range(config.num_hidden_layers)]
-        self.length = 0
-        self.padding = padding
-
-    def rope_offset(self) -> int | mx.array:
-        """Return the position of the next step, counted in each row from its own start."""
-        return self.length if self.padding is None else self.length - self.padding
-
-    def mask(self, steps: int) -> mx.array | str | None:
-        """Return the attention mask of the next `steps` positions."""
-        if self.padding is None:
-            return "causal" if steps > 1 else None
-        seen = mx.arange(self.length + steps)
-        query = mx.arange(self.length, self.length + steps)[:, None]
-        padding = self.padding[:, None, None]
-        # padding looks at padding: a query that may look at nothing would turn into NaN, and spread
-        return ((seen <= query) & ((seen >= padding) | (query < padding)))[:, None]
-
-    def drop_last(self, counts: Sequence[int]) -> None:
-        """Forget the last `counts[i]` steps of each row; rows that forget more than others move right."""
-        least = min(counts)
-        self.length -= least
-        if max(counts) == least:
-            return
-        shift = mx.array([count - least for count in counts])
-        index = mx.maximum(mx.arange(self.length) - shift[:, None], 0)[:, None, :, None]
-        for layer in self.layers:
-            layer.keys = mx.take_along_axis(layer.keys[:, :, : self.length], index, axis=2)
-            layer.values = mx.take_along_axis(layer.values[:, :, : self.length], index, axis=2)
-        self.padding = shift if self.padding is None else self.padding + shift
-
-    def state(self) -> list[mx.array]:
-        """Its arrays, for mx.eval."""
-        return [array for layer in self.layers for array in (layer.keys, layer.values) if array is not None]
-
-    def keep_rows(self, rows: list[int]) -> None:
-        """Keep only these rows of the batch, in this order, and drop steps that are now padding in all."""
-        index = mx.array(rows)
-        drop = 0
-        if self.padding is not None:
-            self.padding = self.padding[index]
-            drop = int(self.padding.min().item())
-            self.padding = self.padding - drop
-        for layer in self.layers:
-            layer.keys = layer.keys[index, :, drop:]
-            layer.values = layer.values[index, :, drop:]
-        self.length -= drop
-
-    def join(self, other: "Cache") -> None:
-        """Add the rows of `other`, below these; the shorter of the two is padded on its left."""
-        length = max(self.length, other.length)
-        paddings = []
-        for cache in (self, other):
-            rows = cache.layers[0].keys.shape[0]
-            padding = mx.zeros(rows, dtype=mx.int32) if cache.padding is None else cache.padding
-            paddings.append(padding + (length - cache.length))
-        for layer, more in zip(self.layers, other.layers, strict=True):
-            for name in ("keys", "values"):
-                ours, theirs = getattr(layer, name), getattr(more, name)
-                joined = _stack(ours[:, :, : self.length], theirs[:, :, : other.length], length)
-                setattr(layer, name, joined)
-        self.length = length
-        self.padding = mx.concatenate(paddings)
-
-
-def _stack(a: mx.array, b: mx.array, length: int) -> mx.array:
-    a, b = (mx.pad(x, [(0, 0), (0, 0), (length - x.shape[2], 0), (0, 0)]) for x in (a, b))
-    return mx.concatenate([a, b])
-
-
-class KV:
-    """One layer's keys and values, in buffers that grow by `GROWTH` steps so that most steps copy nothing."""
-
-    GROWTH = 256
-
-    def __init__(self) -> None:
-        self.keys: mx.array | None = None
-        self.values: mx.array | None = None
-
-    def append(self, k: mx.array, v: mx.array, length: int) -> tuple[mx.array, mx.array]:
-        """Write `k` and `v` after the first `length` steps; all up to them come back."""
-        steps = k.shape[2]
-        end = length + steps
-        if length == 0 and steps > 1:
-            self.keys, self.values = k, v  # a prompt: room is made when the first step asks for it
-            return k, v
-        if self.keys is None or end > self.keys.shape[2]:
-            room = [(0, 0), (0, 0), (0, -(-steps // self.GROWTH) * self.GROWTH), (0, 0)]
-            if self.keys is None:
-                self.keys, self.values = mx.zeros_like(k[:, :, :0]), mx.zeros_like(v[:, :, :0])
-            self.keys = mx.pad(self.keys[:, :, :length], room)
-            self.values = mx.pad(self.values[:, :, :length], room)
-        self.keys[:, :, length:end] = k
-        self.values[:, :, length:end] = v
-        return self.keys[:, :, :end], self.values[:, :, :end]

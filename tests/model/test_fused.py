@@ -9,9 +9,10 @@ from nearness import differs
 
 from nanoasr import backend
 from nanoasr.model import fused
+from nanoasr.model.cache import Cache
 from nanoasr.model.config import LLMConfig
 from nanoasr.model.fused import FusedCache
-from nanoasr.model.qwen3 import Cache, Qwen3
+from nanoasr.model.qwen3 import Qwen3
 
 FULL = LLMConfig(vocab_size=300, num_hidden_layers=3)
 SMALL = replace(FULL, hidden_size=256, intermediate_size=640, num_attention_heads=4, num_key_value_heads=2, head_dim=64)

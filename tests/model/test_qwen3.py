@@ -13,8 +13,9 @@ from mlx.utils import tree_map
 from nearness import differs
 
 from nanoasr.checkpoint.load import load_checkpoint
+from nanoasr.model.cache import KV, Cache
 from nanoasr.model.config import LLMConfig
-from nanoasr.model.qwen3 import KV, Cache, Qwen3
+from nanoasr.model.qwen3 import Qwen3
 
 LONG = 40
 

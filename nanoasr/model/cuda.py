@@ -17,7 +17,10 @@ _COUNTER = 1 << 12  # numbers, of which one is used: MLX keeps tiny arrays in th
 @cache
 def device() -> tuple[int, int, int]:
     """Return the GPU's compute capability, its multiprocessors and the bytes of memory that a block's threads share."""
-    cuda, found = ctypes.CDLL("libcuda.so.1"), []
+    try:
+        cuda, found = ctypes.CDLL("libcuda.so.1"), []
+    except OSError:
+        return 0, 0, 0  # so that no kernel fits
     cuda.cuInit(0)
     for attribute in (75, 16, 97):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, ...
         value = ctypes.c_int()

@@ -59,9 +59,9 @@ def test_what_was_said_can_be_saved(page_hearing, tmp_path):
 
 def test_the_sound_is_kept_its_segments_play_and_it_opens_in_other_tabs(page_hearing, tmp_path):
     page = listen(page_hearing, tmp_path, NUMBER)
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.wait_for_selector("#live-segments li")
     said = stop(page)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])  # which takes the microphone away
     page.click("#live-copy")
     page.wait_for_function("async said => await navigator.clipboard.readText() === said", arg=said)
     page.wait_for_selector("#live-recording #waveform", state="attached")

@@ -204,21 +204,19 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
         return update | (drawn(shown, overview(shown)) if shown.path else {})
 
     def first_screen(request: gr.Request, packed: str) -> Iterator[dict]:
-        if packed:
-            try:
-                yield restored(unpack(packed))
-                return
-            except Exception as error:
-                status_message(error, "what a browser kept could not be shown")
-        while not example.ready.wait(0.3):
+        try:
+            update = restored(unpack(packed)) if packed else None
+        except Exception as error:
+            status_message(error, "what a browser kept could not be shown")
+            update = None
+        while update is None and not example.ready.wait(0.3):
             yield {status: html.progress("Loading the model…", model.share or None)}
-        shown = example.shown
-        if shown is None or jobs.has_any(request.session_hash):
-            yield {status: gr.skip()}
-            return
-        name, source = title(Path(shown.path)), model.get().info().source.rsplit("/", 1)[-1]
-        said = f"An example, transcribed by {source}: “{name}”. {_INVITATION}"
-        yield {status: html.message(said), **open_it(shown)}
+        if update is None and (shown := example.shown):
+            name, source = title(Path(shown.path)), model.get().info().source.rsplit("/", 1)[-1]
+            said = f"An example, transcribed by {source}: “{name}”. {_INVITATION}"
+            update = {status: html.message(said), **open_it(shown)}
+        # what the visitor has started meanwhile comes first
+        yield {status: gr.skip()} if update is None or jobs.has_any(request.session_hash) else update
 
     def restored(shown: Shown) -> dict:
         gone = "" if shown.path else " Its recording is no longer on the server."

@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 from .errors import NanoASRError
 
 Result = TypeVar("Result")
-_SWITCH_INTERVAL = 0.0005  # seconds; Python's 0.005 is longer than a decoder step takes on a GPU
 _MIN_ADDRESS_SPACE = 3 << 29  # bytes; what a small checkpoint takes on a CPU
 
 
@@ -159,8 +158,6 @@ class _Worker:
             if not self.thread:
                 # Never ends: what MLX keeps for each thread is destroyed with it, which aborts the process if Python
                 # is shutting down. A waiting daemon thread is left alone.
-                # It gives up the GIL for each evaluation, and other threads keep it for a whole switch interval.
-                sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
                 thread = threading.Thread(target=self._work, name="nanoasr", daemon=True)
                 thread.start()
                 self.thread = thread

@@ -1,12 +1,8 @@
 """Imported before any test, so that MLX gets its BLAS whatever the first test imports."""
 
-import os
 import signal
 
 import hypothesis
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # two workers share the cores
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import nanoasr  # noqa: F401
 

@@ -53,6 +53,7 @@ class _CutRecording:
     segments: Sequence[Cut]
     duration: float
     name: str = ""
+    path: str | None = None
     error: None = None
     read_seconds: float = 0.0
     vad_seconds: float = 0.0

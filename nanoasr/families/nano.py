@@ -20,6 +20,7 @@ from ..decode.prompt import LANGUAGES, NANO_LANGUAGES, Language, Prompt, build_p
 from ..decode.request import Generated, Request
 from ..decode.text import TextStream
 from ..model.ctc import collapse
+from ..model.qwen3 import Qwen3
 from ..model.sanm import Encoder
 from ..results.segments import Candidate, Segment
 from ..results.timings import Timings
@@ -39,6 +40,11 @@ class NanoInspection(Inspection):
     prefix_ids: mx.array  # the prompt before the audio
     suffix_ids: mx.array  # and after it
     first_logits: mx.array  # [V]: scores of the first token of the text
+
+    def embed(self, llm: Qwen3, ids: Sequence[int] = ()) -> mx.array:
+        """Embed what the language model reads: the prompt around the audio, and the text so far."""
+        after = mx.concatenate([self.suffix_ids, mx.array(ids, mx.int32)])
+        return mx.concatenate([llm.embed(self.prefix_ids), self.audio_tokens, llm.embed(after)])
 
 
 @dataclass(frozen=True)

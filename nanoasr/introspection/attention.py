@@ -42,16 +42,15 @@ def text_attention(
 ) -> TextAttention:
     """See `Recognizer.text_attention`."""
     llm = checkpoint.model.llm
-    prompt = mx.concatenate([llm.embed(x.prefix_ids), x.audio_tokens, llm.embed(x.suffix_ids)])
     tokens = tuple(continue_text(checkpoint, x) if tokens is None else tokens)
     unknown = [token.id for token in tokens if not 0 <= token.id < llm.config.vocab_size]
     if unknown:
         raise OptionError(f"tokens with ids {unknown[:5]}: this checkpoint has no such ids; give tokens that it wrote")
-    read = llm.embed(mx.array([token.id for token in tokens[:-1]], mx.int32))
-    weights = _text_weights(llm, mx.concatenate([prompt, read]), layer)
-    # a token is chosen where the one before it is read
-    weights = weights[:, len(prompt) - 1 : len(prompt) - 1 + len(tokens)]
+    weights = _text_weights(llm, x.embed(llm, [token.id for token in tokens[:-1]]), layer)
     first = len(x.prefix_ids)
+    # a token is chosen where the one before it is read
+    chosen = first + len(x.audio_tokens) + len(x.suffix_ids) - 1
+    weights = weights[:, chosen : chosen + len(tokens)]
     found = TextAttention(tokens, weights, weights[:, :, first : first + len(x.audio_tokens)])
     mx.eval(found.weights, found.audio)
     return found

@@ -38,8 +38,7 @@ def text_choices(
     `window` is how many of the last tokens a repetition penalty looks at. Work for the worker thread.
     """
     llm, ids = checkpoint.model.llm, [token.id for token in tokens]
-    read = mx.concatenate([x.suffix_ids, mx.array(ids, mx.int32)])
-    states = llm(mx.concatenate([llm.embed(x.prefix_ids), x.audio_tokens, llm.embed(read)])[None])[0, -len(ids) - 1 :]
+    states = llm(x.embed(llm, ids)[None])[0, -len(ids) - 1 :]
     found: list[Choice] = []
     for start in range(0, len(states), _ROWS):
         rows = np.array(llm.logits(states[start : start + _ROWS]).astype(mx.float32))

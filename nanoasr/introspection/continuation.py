@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import mlx.core as mx
-
 from ..checkpoint.load import Checkpoint
 from ..decode.generate import generate
 from ..decode.request import Request
@@ -18,10 +16,7 @@ def continue_text(
 ) -> list[Token]:
     """Return the tokens that follow `ids`, greedily; call on the worker thread."""
     llm, tokenizer = checkpoint.model.llm, checkpoint.tokenizer
-    parts = [llm.embed(x.prefix_ids), x.audio_tokens, llm.embed(x.suffix_ids)]
-    if ids:
-        parts.append(llm.embed(mx.array(ids, mx.int32)))
-    request = Request(mx.concatenate(parts), sampling or Sampling(), alternatives=bool(ids))
+    request = Request(x.embed(llm, ids), sampling or Sampling(), alternatives=bool(ids))
     [(_, written)] = generate(checkpoint.model, [request], tokenizer.end_ids)
     stream = TextStream(tokenizer)
     for token_id in ids:

@@ -56,10 +56,8 @@ class _EveryPass(DraftPolicy):
 def draft_passes(family: NanoFamily, x: NanoInspection) -> tuple[list[int], Sequence[Pass]]:
     """Decode an inspected segment with what its CTC branch wrote as the draft, checked in every pass; return the ids of
     the text and the decoder's passes. Work for the worker thread."""
-    llm = family.model.llm
-    prompt = mx.concatenate([llm.embed(x.prefix_ids), x.audio_tokens, llm.embed(x.suffix_ids)])
     best = None if x.ctc_logprobs is None else np.array(mx.argmax(x.ctc_logprobs, axis=-1))
     draft = family.ctc_text(best)
-    request = Request(prompt, draft=draft, others=[draft])
+    request = Request(x.embed(family.model.llm), draft=draft, others=[draft])
     [(_, made)] = generate(family.model, [request], family.tokenizer.end_ids, policy=_EveryPass())
     return made.ids, made.passes

@@ -39,18 +39,38 @@ def stack(modules: Sequence[nn.Module]) -> mx.array:
     return stacked
 
 
-class Origin:
-    """The arrays of modules, to find out later whether they are still the same."""
+def find(layer: nn.Module, path: str) -> nn.Module:
+    """Return the part of a layer at "self_attn.q_norm" and the like."""
+    for name in path.split("."):
+        layer = layer[name]
+    return layer
 
-    def __init__(self, modules: Iterable[nn.Module]):
-        self._arrays = [
-            (module, name, array) for module in modules for name, array in module.items() if isinstance(array, mx.array)
-        ]
+
+def readable(layers: Iterable[nn.Module], linear: Sequence[str], others: Sequence[str]) -> bool:
+    """Return True if the layers' parts are as kernels read them: plain products, and all weights in bfloat16."""
+    parts = [find(layer, path) for layer in layers for path in linear]
+    plain = all(type(part) is nn.Linear for part in parts)
+    parts += [find(layer, path) for layer in layers for path in others]
+    return plain and all(part.weight.dtype == mx.bfloat16 for part in parts)
+
+
+class Origin:
+    """Parts of layers and their arrays, to find out later whether they are still the same."""
+
+    def __init__(self, layers: Iterable[nn.Module], paths: Sequence[str]):
+        self._held = []
+        for layer in layers:
+            for path in paths:
+                holder, _, name = path.rpartition(".")
+                holder = find(layer, holder) if holder else layer
+                part = holder[name]
+                self._held.append((holder, name, part))
+                self._held += [(part, key, value) for key, value in part.items() if isinstance(value, mx.array)]
 
     @property
     def unchanged(self) -> bool:
-        """False once a module has another array."""
-        return all(module.get(name) is array for module, name, array in self._arrays)
+        """False once a layer has another part, or a part another array."""
+        return all(holder.get(name) is held for holder, name, held in self._held)
 
 
 class Kernel:

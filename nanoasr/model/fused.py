@@ -127,9 +127,8 @@ class FusedLayers:
 
     def __init__(self, config: LLMConfig, layers: Sequence[nn.Module]):
         self.config = config
-        kinds = [[_find(layer, path) for layer in layers] for path in _LINEAR + _NORMS]
-        self._weights = [cuda.stack(modules) for modules in kinds]
-        self._origin = cuda.Origin(module for modules in kinds for module in modules)
+        self._weights = [cuda.stack([cuda.find(layer, path) for layer in layers]) for path in _LINEAR + _NORMS]
+        self._origin = cuda.Origin(layers, _LINEAR + _NORMS)
         source = _SOURCE.replace("EPS", f"{config.rms_norm_eps}f").replace("THETA", f"{float(config.rope_theta)}f")
         self._kernel = cuda.Kernel("decoder", _INPUTS, source, _shared_memory(config))
         heads = (config.num_attention_heads + 2 * config.num_key_value_heads) * config.head_dim
@@ -176,15 +175,8 @@ def fits(config: LLMConfig, layers: Sequence[nn.Module]) -> bool:
         and config.head_dim in (64, 128)
         and config.num_attention_heads // config.num_key_value_heads <= 4
         and all(size % 64 == 0 for size in sizes)
-        and all(type(_find(layer, path)) is nn.Linear for layer in layers for path in _LINEAR)
-        and all(_find(layer, path).weight.dtype == mx.bfloat16 for layer in layers for path in _LINEAR + _NORMS)
+        and cuda.readable(layers, _LINEAR, _NORMS)
     )
-
-
-def _find(layer: nn.Module, path: str) -> nn.Module:
-    for name in path.split("."):
-        layer = layer[name]
-    return layer
 
 
 def _tiles(config: LLMConfig) -> tuple[int, int]:

@@ -24,16 +24,15 @@ class FusedBlocks:
 
     def __init__(self, config: EncoderConfig, blocks: Sequence[nn.Module]):
         self.config = config
-        linear = [[_find(block, path) for block in blocks] for path in _LINEAR]
+        linear = [[cuda.find(block, path) for block in blocks] for path in _LINEAR]
         output, down = cuda.stack(linear[1]), cuda.stack(linear[3])
         qkv, qkv_vectors = _fold(linear[0], [block.norm1 for block in blocks])
         up, up_vectors = _fold(linear[2], [block.norm2 for block in blocks])
         biases = [mx.stack([module.bias for module in linear[i]]).astype(mx.float32) for i in (1, 3)]
-        memory = mx.stack([_find(block, _OTHERS[0]).weight[..., 0].T for block in blocks])
+        memory = mx.stack([block.self_attn.fsmn_block.weight[..., 0].T for block in blocks])
         self._weights = [qkv, output, up, down, memory, mx.concatenate([qkv_vectors, up_vectors, *biases], axis=1)]
         mx.eval(self._weights)
-        others = (_find(block, path) for block in blocks for path in _OTHERS)
-        self._origin = cuda.Origin([*others, *(module for modules in linear for module in modules)])
+        self._origin = cuda.Origin(blocks, _LINEAR + _OTHERS)
         source = _SOURCE.replace("EPS", f"{config.norm_eps}f")
         self._kernel = cuda.Kernel("encoder", _INPUTS, source, _shared_memory(config))
 
@@ -77,15 +76,8 @@ def fits(config: EncoderConfig, blocks: Sequence[nn.Module]) -> bool:
         and shared_memory >= _shared_memory(config)
         and all(size % 64 == 0 for size in sizes)
         and config.output_size // config.attention_heads in (64, 128)
-        and all(type(_find(block, path)) is nn.Linear for block in blocks for path in _LINEAR)
-        and all(_find(block, path).weight.dtype == mx.bfloat16 for block in blocks for path in _LINEAR + _OTHERS)
+        and cuda.readable(blocks, _LINEAR, _OTHERS)
     )
-
-
-def _find(block: nn.Module, path: str) -> nn.Module:
-    for name in path.split("."):
-        block = block[name]
-    return block
 
 
 def _shared_memory(config: EncoderConfig) -> int:

@@ -32,8 +32,9 @@ class Qwen3(nn.Module):
     def new_cache(self, gaps: Sequence[int] = ()) -> Cache | FusedCache:
         """Return an empty cache; `gaps[i]` counts the padding on the left of row i's prompt."""
         layers = self.model.layers
-        if not self.training and fused.fits(self.config, layers):
-            if not (self._fused and self._fused.current):
+        current = self._fused is not None and self._fused.current
+        if not self.training and (current or fused.fits(self.config, layers)):
+            if not current:
                 self._fused = FusedLayers(self.config, layers)
             return FusedCache(self.config, gaps)
         return Cache(self.config, mx.array(gaps) if any(gaps) else None)

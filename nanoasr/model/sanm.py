@@ -42,8 +42,8 @@ class Encoder(nn.Module):
 
     def _through(self, name: str, x: mx.array, keep: mx.array | None) -> mx.array:
         """Run `x` through the blocks of this name, in one kernel where there is one."""
-        fused = self._find_fused(name) if x.shape[0] == 1 and x.shape[1] <= fused_encoder.MOST_FRAMES else None
-        if fused and keep is None and not self.training:
+        alone = x.shape[0] == 1 and x.shape[1] <= fused_encoder.MOST_FRAMES and keep is None
+        if alone and not self.training and (fused := self._find_fused(name)):
             return fused(x)
         for block in self[name]:
             x = block(x, keep)

@@ -37,7 +37,7 @@ class Step:
     views: tuple[View, ...]
     array: str | None = None
     thumbnail: Thumbnail | None = None
-    beside: bool = False  # a branch: stands beside the way from audio to text
+    beside: bool = False  # a branch, drawn next to the main path
 
 
 _WAVE = Step(

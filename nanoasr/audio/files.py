@@ -20,6 +20,7 @@ from .resample import SAMPLE_RATE, Resampler, resample
 
 MIN_SAMPLES = 400  # one 25 ms analysis frame
 MAX_PIPE_BYTES = 1 << 30  # a pipe is copied to a temporary file
+_PIECE = 1 << 18  # samples of an array that are read at once
 PIPE_TIMEOUT = 60.0  # seconds that a named pipe may stay silent
 
 
@@ -75,6 +76,8 @@ def read_blocks(
 ) -> Iterator[np.ndarray]:
     """Read a recording of any length in bounded memory: blocks of `seconds`, the last one shorter.
 
+    Blocks of a float32 array at 16 kHz may be parts of it.
+
     Takes what `load_audio` takes and gives the same samples; errors are raised while the blocks are read.
     """
     name = name or source_name(source)
@@ -93,7 +96,7 @@ def read_blocks(
                 yield joined[start : start + size]
             pieces, held = [joined[whole:]], held - whole
     _check_not_empty(total, name)
-    yield np.concatenate(pieces)
+    yield pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 def source_name(source) -> str:
@@ -123,8 +126,8 @@ def _resampled(decoded: Iterator[tuple[np.ndarray, int]]) -> Iterator[np.ndarray
             if resampler:
                 yield resampler.finish()
             resampler = Resampler(rate)
-        yield resampler.push(samples)
-    if resampler:
+        yield samples if rate == SAMPLE_RATE else resampler.push(samples)
+    if resampler and resampler.rate != SAMPLE_RATE:
         yield resampler.finish()
 
 
@@ -137,8 +140,9 @@ def _decoded(source, sample_rate: int | None, name: str, max_seconds: float | No
         else:
             pieces = decode_file(_open(source, name, closing), name)
         for samples, rate in pieces:
-            bad = np.flatnonzero(~np.isfinite(samples))
-            if len(bad):
+            finite = np.isfinite(samples)
+            if not finite.all():
+                bad = np.flatnonzero(~finite)
                 raise AudioError(
                     f"{name}: NaN or infinity at {seconds + bad[0] / rate:.3f} s, and in {len(bad)} of the"
                     f" {len(samples)} samples read with it; repair or replace them."
@@ -174,8 +178,8 @@ def _decode_array(array: np.ndarray, rate: int, name: str) -> Iterator[tuple[np.
     if channels.shape[0] >= channels.shape[1]:
         channels = channels.T
     check_format(rate, len(channels), name)
-    for start in range(0, channels.shape[1], 1 << 16):
-        yield mix_to_mono(channels[:, start : start + (1 << 16)]), rate
+    for start in range(0, channels.shape[1], _PIECE):
+        yield mix_to_mono(channels[:, start : start + _PIECE]), rate
 
 
 def _open(source, name: str, closing: ExitStack) -> BinaryIO:

@@ -80,6 +80,8 @@ class Recording:
         except NanoASRError as error:
             self.error = error
         except BaseException as error:  # one recording's failure must not stop the others
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C
             self.error = NanoASRError(f"{self.name}: could not be read ({type(error).__name__}: {error})")
         with contextlib.suppress(_Abandoned):
             self._put(None)
@@ -138,7 +140,10 @@ def read_ahead(
                 for source in itertools.islice(sources, workers - len(started)):
                     recording = Recording(source)
                     job = (source, sample_rate, options, max_seconds, detectors)
-                    threading.Thread(target=recording.read, args=job, name="nanoasr-reader").start()
+                    if options is None and _is_ready(source, sample_rate):  # quicker than to start a thread
+                        recording.read(*job)
+                    else:
+                        threading.Thread(target=recording.read, args=job, name="nanoasr-reader").start()
                     started.append(recording)
                 if not started:
                     return
@@ -147,6 +152,12 @@ def read_ahead(
         finally:
             for recording in started:
                 recording.abandon()
+
+
+def _is_ready(source: object, sample_rate: int | None) -> bool:
+    """Return True for the samples of one block, which need neither be decoded nor resampled."""
+    plain = isinstance(source, np.ndarray) and source.ndim == 1 and sample_rate in (None, SAMPLE_RATE)
+    return plain and len(source) <= _BLOCK_SECONDS * SAMPLE_RATE
 
 
 def _cores() -> int:
@@ -168,7 +179,7 @@ def cut_blocks(
         head.append(block)
         if sum(map(len, head)) > longest:
             break
-    samples = np.concatenate(head) if head else np.zeros(0, np.float32)
+    samples = head[0] if len(head) == 1 else np.concatenate([np.zeros(0, np.float32), *head])
     if len(samples) <= longest:
         if not is_silent(samples) and (options is None or has_speech(samples, options, detector)):
             yield 0, samples, False

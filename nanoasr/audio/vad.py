@@ -62,7 +62,7 @@ class Span:
 
 def is_silent(samples: np.ndarray) -> bool:
     """Return True if no sample reaches -80 dBFS."""
-    return not len(samples) or float(np.abs(samples).max()) < SILENCE
+    return not len(samples) or max(float(samples.max()), -float(samples.min())) < SILENCE
 
 
 def has_speech(samples: np.ndarray, options: VadOptions, detector: Detector | None = None) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import mlx.core as mx
-import numpy as np
 
 from .. import backend
 from ..audio.features import features, frame_count, lfr, lfr_count, normalized
@@ -35,11 +34,11 @@ def batch_features(jobs: Sequence[SegmentJob], cmvn: mx.array | None) -> tuple[m
     if len(jobs) == 1 and jobs[0].filterbank is not None:
         return normalized(lfr(jobs[0].filterbank), cmvn)[None], frames, None
     counts = [len(job.samples) for job in jobs]
-    batch = np.zeros((len(jobs), max(counts)), dtype=np.float32)
-    for row, job in zip(batch, jobs, strict=True):
-        row[: len(job.samples)] = job.samples
+    rows = [mx.array(job.samples, dtype=mx.float32) for job in jobs]  # copied once, row by row
     unequal = len(set(counts)) > 1
-    x = features(mx.array(batch), mx.array(counts) if unequal else None, cmvn)
+    if unequal:
+        rows = [mx.pad(row, (0, max(counts) - len(row))) for row in rows]
+    x = features(mx.stack(rows), mx.array(counts) if unequal else None, cmvn)
     return x, frames, mx.array(frames) if len(set(frames)) > 1 else None
 
 

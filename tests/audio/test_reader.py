@@ -11,6 +11,7 @@ from places import SPEECH
 from nanoasr.audio import reader
 from nanoasr.audio.detector import DetectorPool, SharedPool
 from nanoasr.audio.reader import Recording, read_ahead
+from nanoasr.audio.resample import SAMPLE_RATE
 from nanoasr.audio.vad import VadOptions
 from nanoasr.errors import AudioError, DetectorError, NanoASRError
 
@@ -119,3 +120,14 @@ def test_an_unreadable_recording_is_its_own_error():
     for recording in read_ahead([b"no audio", np.full(16000, np.nan)], options=VadOptions()):
         assert read_all([recording]) == [[]]
         assert isinstance(recording.error, AudioError)
+
+
+def test_an_array_of_one_segment_is_neither_copied_nor_read_on_a_thread_without_a_vad():
+    samples = np.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE).astype(np.float32)
+    before = threading.active_count()
+    recording = next(recordings := read_ahead([samples]))
+    assert threading.active_count() == before
+    [cut] = recording.cuts()
+    assert np.shares_memory(cut.samples, samples)
+    assert (cut.start, cut.end, recording.duration) == (0.0, 5.0, 5.0)
+    recordings.close()

@@ -59,9 +59,12 @@ def bind(host: str, port: int) -> socket.socket:
     """Listen on an address; NanoASRError when that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        listening = socket.create_server((host, port), family=family, backlog=512)
     except (OSError, OverflowError) as error:
         raise NanoASRError(f"cannot serve on {host}:{port}: choose another --port or --host ({error})") from None
+    # asyncio does this only for sockets made with a protocol number: a body would wait 40 ms for the headers' receipt
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def run(app: Starlette, listening: socket.socket) -> None:

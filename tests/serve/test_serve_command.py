@@ -16,6 +16,7 @@ from serve.serving import COMMAND, NUMBER, Process, post
 
 from nanoasr.audio import load_audio
 from nanoasr.cli.serve import named_model
+from nanoasr.serve.server import bind
 
 
 def test_it_serves_until_sigterm_and_finishes_what_runs(texts):
@@ -58,6 +59,13 @@ def test_the_key_comes_from_the_environment():
     assert post(served, {"model": "official"}, COMMAND)[0] == 401
     assert post(served, {"model": "nothing"}, COMMAND, authorization="Bearer from here")[0] == 404
     assert served.stop()[0] == 0
+
+
+def test_the_body_of_an_answer_does_not_wait_until_its_headers_have_been_received():
+    with bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_port_in_use_is_one_clear_error(capsys):

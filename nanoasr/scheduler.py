@@ -16,6 +16,7 @@ from .families.base import DecodedSegment, DecodeOptions, Family, SegmentJob
 
 MOST_ROWS = 8 if backend.on_cpu else 64
 _AT_ONCE = 16.0 if backend.on_cpu else 1000.0  # seconds of audio encoded in one piece of work
+_PATIENCE = 0.0 if backend.on_cpu else 0.1  # seconds that a segment waits for others, to be encoded with them
 _PIECE = 0.02  # seconds of decoder passes before other work of the worker thread gets its turn
 
 
@@ -42,6 +43,7 @@ class Scheduler:
         self._calls: deque[Call] = deque()
         self._running: dict[int, tuple[Call, Future]] = {}
         self._scheduled = False
+        self._noticed: float | None = None  # when the first of the segments that may begin was seen to wait
 
     def submit(self, job: SegmentJob, call: Call | None = None) -> "Future[DecodedSegment]":
         """Queue a segment; jobs of one `call` begin in the order in which they were submitted."""
@@ -85,7 +87,7 @@ class Scheduler:
             backend.submit(self._work)
 
     def _admit(self) -> None:
-        """Add waiting segments to the batch once there is room for a few; a call without any in it need not wait."""
+        """Add waiting segments to the batch, a few at once: while they are encoded, all others stand still."""
         jobs = self._next_jobs()
         if not jobs:
             return
@@ -102,6 +104,11 @@ class Scheduler:
             rows, seconds, idle = len(self._batch), 0.0, 0
             room = max([MOST_ROWS, *(call.rows for call in self._calls)]) - rows
             bulk = room >= rows // 4
+            if 0 < self._count_waiting(bulk) < rows // 4:
+                self._noticed = self._noticed or time.perf_counter()
+                if time.perf_counter() - self._noticed < _PATIENCE:
+                    return []
+            self._noticed = None
             while self._calls and len(jobs) < room and seconds < _AT_ONCE and idle < len(self._calls):
                 call = self._calls[0]
                 self._calls.rotate(-1)
@@ -118,6 +125,10 @@ class Scheduler:
                         jobs.append(job)
                         seconds += job.end - job.start
         return jobs
+
+    def _count_waiting(self, bulk: bool) -> int:
+        """Count the segments that may begin; a call without any in the batch need not wait for room for a few."""
+        return sum(min(len(call.waiting), call.rows - call.active) for call in self._calls if bulk or not call.active)
 
     def _settle(self, job: SegmentJob, result: "DecodedSegment | Exception") -> None:
         with self._lock:

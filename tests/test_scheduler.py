@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from places import PARITY
 
 import nanoasr
-from nanoasr import backend
+from nanoasr import backend, scheduler
 from nanoasr.audio.files import SAMPLE_RATE
 from nanoasr.families.base import DecodeOptions, SegmentJob
 from nanoasr.scheduler import Call
@@ -130,6 +130,42 @@ def test_a_call_has_no_more_rows_than_it_asked_for(asr):
     for future in [asr.scheduler.submit(job, call) for job in jobs]:
         assert asr.scheduler.result(future).segment.tokens
     assert max(most) <= 2
+
+
+@pytest.mark.parametrize(("patience", "together"), [(60.0, 3), (0.0, 1)])
+def test_segments_that_come_while_many_are_decoded_wait_a_little_for_others(asr, monkeypatch, patience, together):
+    monkeypatch.setattr(scheduler, "_PATIENCE", patience)
+    monkeypatch.setattr(scheduler, "MOST_ROWS", 64)
+    queue, admitted = scheduler.Scheduler(asr.model_family), []
+    admit = queue._batch.admit
+    monkeypatch.setattr(queue._batch, "admit", lambda jobs: admitted.append(len(jobs)) or admit(jobs))
+
+    def work():
+        queue._scheduled = True  # so that nothing runs but what runs here
+        texts = DecodeOptions(sampling=nanoasr.Sampling(max_tokens=400, no_repeat_ngram=1), drafts=False)
+        queue.submit_all([SegmentJob(clip(i), texts) for i in range(12)], Call(12))
+        queue._work(alone=True)
+        for i in range(3):
+            queue.submit(SegmentJob(clip(i), texts))
+            queue._admit()
+        assert len(queue._batch) == 15
+
+    backend.run(work)
+    assert admitted == [12, *[together] * (3 // together)]
+
+
+def test_a_segment_does_not_wait_for_others_for_long(asr, monkeypatch):
+    monkeypatch.setattr(scheduler, "_PATIENCE", 0.05)
+    queue = scheduler.Scheduler(asr.model_family)
+    texts = DecodeOptions(sampling=nanoasr.Sampling(max_tokens=4096, no_repeat_ngram=1), drafts=False)
+    call = Call(8)
+    futures = queue.submit_all([SegmentJob(AUDIO, texts, cancelled=lambda: done.is_set()) for _ in range(8)], call)
+    done = threading.Event()
+    quick = DecodeOptions(sampling=nanoasr.Sampling(max_tokens=2))
+    assert queue.result(queue.submit(SegmentJob(clip(0), quick))).segment.tokens
+    done.set()
+    for future in futures:
+        queue.result(future)
 
 
 def test_the_worker_thread_may_transcribe_too(asr):

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-_THREADS = 256
+THREADS = 256
 _last = threading.local()  # the last kernel's output: two kernels at once would wait for each other's multiprocessors
 _COUNTER = 1 << 12  # numbers, of which one is used: MLX keeps tiny arrays in the host's memory
 
@@ -54,6 +54,11 @@ def readable(layers: Iterable[nn.Module], linear: Sequence[str], others: Sequenc
     return plain and all(part.weight.dtype == mx.bfloat16 for part in parts)
 
 
+def header(name: str) -> str:
+    """Return the source that kernels of this name share."""
+    return "\n".join(Path(__file__).with_name(f"{file}.cuh").read_text() for file in ("blocks", name))
+
+
 class Origin:
     """Parts of layers and their arrays, to find out later whether they are still the same."""
 
@@ -77,13 +82,12 @@ class Kernel:
     """A kernel of one block on each multiprocessor, which go through a network together."""
 
     def __init__(self, name: str, inputs: Sequence[str], source: str, shared_memory: int):
-        headers = (Path(__file__).with_name(f"{file}.cuh").read_text() for file in ("blocks", name))
         self._kernel = mx.fast.cuda_kernel(
             name=name,
             input_names=[*inputs, "arrived", "previous"],
             output_names=["out", "scratch"],
             source=source,
-            header="\n".join(headers),
+            header=header(name),
             shared_memory=shared_memory,
         )
         mx.clear_cache()  # MLX reuses memory that it shares with the host, where counting takes a hundred times as long
@@ -98,8 +102,8 @@ class Kernel:
         out, _ = self._kernel(
             inputs=[*inputs, self._arrived, getattr(_last, "out", inputs[0])],
             template=list(template.items()),
-            grid=(_THREADS * processors, 1, 1),
-            threadgroup=(_THREADS, 1, 1),
+            grid=(THREADS * processors, 1, 1),
+            threadgroup=(THREADS, 1, 1),
             output_shapes=[shape, (scratch,)],
             output_dtypes=[mx.bfloat16, mx.bfloat16],
         )

@@ -143,6 +143,20 @@ __device__ void attend(const Attention& at, const float* rates, float* shared) {
   }
 }
 
+template <int D>
+__device__ inline void set_rates(float* rates, float theta) {
+  for (int i = threadIdx.x; i < D / 2; i += THREADS) rates[i] = exp2f(-log2f(theta) * i / (D / 2));
+}
+
+// One layer's attention as a kernel of its own, of any number of blocks.
+template <int HEADS, int KV_HEADS, int D>
+__device__ void attend_alone(const Attention& at, float theta) {
+  __shared__ float rates[D / 2], rest[WARPS * (HEADS / KV_HEADS) * (D + 2)];
+  set_rates<D>(rates, theta);
+  __syncthreads();
+  attend<HEADS, KV_HEADS, D, 2>(at, rates, rest);
+}
+
 struct Weights {  // of all layers, one after the other
   const bf16 *qkv, *output, *gate_up, *down, *input_norm, *post_norm, *q_norm, *k_norm;
 };
@@ -171,7 +185,7 @@ __device__ void pass(const bf16* x, Weights w, bf16* cache, Attention at, unsign
 
   const QKV first{w.qkv, ROW};
   first.fetch(one);
-  for (int i = threadIdx.x; i < D / 2; i += THREADS) rates[i] = exp2f(-log2f(theta) * i / (D / 2));
+  set_rates<D>(rates, theta);
   at.qkv = qkv, at.out = mixed;
   for (int layer = 0; layer < LAYERS; layer++) {
     const bf16* in = layer ? out : x;

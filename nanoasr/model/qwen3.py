@@ -29,20 +29,25 @@ class Qwen3(nn.Module):
     def embed(self, ids: mx.array) -> mx.array:
         return self.model.embed_tokens(ids)
 
-    def new_cache(self, gaps: Sequence[int] = ()) -> Cache | FusedCache:
-        """Return an empty cache; `gaps[i]` counts the padding on the left of row i's prompt."""
+    def new_cache(
+        self, gaps: Sequence[int] = (), steps: int = 0, beside: Cache | FusedCache | None = None
+    ) -> Cache | FusedCache:
+        """Return an empty cache; `gaps[i]` counts the padding on the left of row i's prompt.
+
+        Its rows are going to join `beside` after a prompt of `steps`.
+        """
         layers = self.model.layers
         current = self._fused is not None and self._fused.current
         if not self.training and (current or fused.fits(self.config, layers)):
             if not current:
                 self._fused = FusedLayers(self.config, layers)
-            return FusedCache(self.config, gaps)
+            return beside.open(gaps, steps) if isinstance(beside, FusedCache) else FusedCache(self.config, gaps)
         return Cache(self.config, mx.array(gaps) if any(gaps) else None)
 
     def __call__(self, x: mx.array, cache: Cache | FusedCache | None = None) -> mx.array:
         if not isinstance(cache, FusedCache):
             x = self._through_layers(x, cache or Cache(self.config))
-        elif cache.data is not None or x.shape[0] * x.shape[1] <= fused.MOST_TOKENS:
+        elif self._fused.takes(*x.shape[:2], cache):
             x = self._fused(x, cache)
         else:
             gaps = [-length for length in cache.lengths]
@@ -192,13 +197,7 @@ class MLP(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         gate_up = self.gate_up_proj(x)
         vectorized = backend.slow_exp and x.shape[1] > 1 and x.dtype == mx.float32
-        return self.down_proj(cpu.swiglu(gate_up) if vectorized else _swiglu(gate_up))
-
-
-@mx.compile
-def _swiglu(gate_up: mx.array) -> mx.array:
-    gate, up = mx.split(gate_up, 2, axis=-1)
-    return gate * mx.sigmoid(gate) * up
+        return self.down_proj(cpu.swiglu(gate_up) if vectorized else fused.swiglu(gate_up))
 
 
 class Step:

@@ -137,6 +137,72 @@ def test_its_cache_keeps_rows_as_long_as_they_are():
     assert cache.data[1, cache.slots[0], 0, 0, 0].item() == -1002
 
 
+def test_rows_that_join_are_written_beside_those_that_are_there(monkeypatch):
+    """Rows come and go at random: each holds what it was given, in an array that seldom moves."""
+    monkeypatch.setattr(fused, "_MOST_SPARE", 4)
+    monkeypatch.setattr(FusedCache, "GROWTH", 16)
+    config = replace(SMALL, num_hidden_layers=1, num_key_value_heads=1, head_dim=64)
+    random = np.random.default_rng(0)
+    cache, held, moves, last = None, [], 0, None
+    for n in range(60):
+        if len(held) < 12:
+            count, steps = random.integers(1, 4), int(random.integers(2, 12))
+            gaps = random.integers(0, steps, count).tolist()
+            new = cache.open(gaps, steps) if cache and n % 5 else FusedCache(config, gaps)
+            values = 100 * n + 12 * np.arange(count)[:, None] + np.arange(steps)
+            array = mx.broadcast_to(mx.array(values.astype(np.float32))[:, None, :, None], (int(count), 1, steps, 64))
+            new.adopt([array, -array], steps)
+            staying = list(range(0, count, 2))
+            new.keep_rows(staying)
+            held += [values[row, gaps[row] :].tolist() for row in staying]
+            cache = cache or new
+            if cache is not new:
+                cache.join(new)
+        else:
+            staying = sorted(random.choice(len(held), 6, replace=False).tolist())
+            cache.keep_rows(staying)
+            held = [held[row] for row in staying]
+        moves, last = moves + (cache.data.shape != last), cache.data.shape
+        for i, values in enumerate(held):
+            assert cache.data[1, cache.slots[i], 0, : cache.lengths[i], 3].tolist() == [-value for value in values]
+    assert moves <= 6
+
+
+@on_cuda
+@pytest.mark.parametrize("config", [FULL, SMALL, GROUPED], ids=["full", "small", "grouped"])
+def test_wide_passes_give_what_the_layers_give_before_and_after_narrow_ones(config, monkeypatch):
+    monkeypatch.setattr(fused, "WIDE_TOKENS", 40)
+    llm, gaps = a_decoder(config), [3, 0, 7, 1] * 5
+    plain, kernel = Cache(config, mx.array(gaps)), llm.new_cache(gaps)
+    for steps in (12, 1, 9, 2, 1, 30):
+        x = embeddings(config, 20, steps)
+        own = np.arange(steps) >= np.array(gaps)[:, None] if steps == 12 else np.ones((20, steps), bool)
+        ours, theirs = (np.array(y.astype(mx.float32))[own] for y in (llm(x, kernel), llm(x, plain)))
+        assert differs(mx.array(ours), mx.array(theirs)) < 0.03
+        forgotten = [steps // 2 - 1 if i % 3 else 0 for i in range(20)] if steps == 9 else [0] * 20
+        kernel.drop_last(forgotten), plain.drop_last(forgotten)
+    assert kernel.lengths == [length - 3 if i % 3 else length for i, length in enumerate([55 - gap for gap in gaps])]
+
+
+@on_cuda
+def test_prompts_are_written_beside_rows_that_go_on(monkeypatch):
+    monkeypatch.setattr(fused, "WIDE_TOKENS", 40)
+    llm = a_decoder(FULL)
+    alone = llm.new_cache([0])
+    together, rest = llm.new_cache([0]), embeddings(FULL, 1, 1)
+    prompt = embeddings(FULL, 1, 20)
+    llm(prompt, alone), llm(prompt, together)
+    for steps in (30, 300):  # wide, and too long for it
+        new = llm.new_cache([0, 2], steps, together)
+        x = embeddings(FULL, 2, steps)
+        states = llm(x, new)
+        mx.eval(states, new.state())
+        together.join(new)
+    assert len(together.lengths) == 5
+    wanted = llm(rest, alone)
+    assert differs(llm(mx.broadcast_to(rest, (5, *rest.shape[1:])), together)[:1], wanted) < 0.03
+
+
 @on_cuda
 def test_less_shared_memory_is_enough_where_a_block_takes_fewer_rows_at_once(monkeypatch):
     monkeypatch.setattr(fused, "_tiles", lambda config: (1, 1))

@@ -42,11 +42,18 @@ class DraftPolicy:
         if not chances or not self.lookup or (known and 0 not in known and not self._always):
             return 0  # also to learn what a step takes
         steps = 0 in known and not self._always and self._steps < _RETRY
-        more = rows - len(chances)  # tokens of the other rows
+        more, chance = rows - len(chances), np.array(chances)  # tokens of the other rows
         return max(
             LENGTHS if not steps else (0, *LENGTHS),
-            key=lambda n: (more + sum(_expected(chance, n) for chance in chances)) / _seconds(known, n),
+            key=lambda n: (more + _expected(chance, n).sum()) / _seconds(known, n, rows),
         )
+
+    def first_length(self, rows: int) -> int:
+        """Return how much of their drafts to check in a prefill of some rows: all of one row's.
+
+        Of many rows it is what a pass is going to check, since the prefill is not so long that more comes for nothing.
+        """
+        return max(LONGEST_GUESS // rows, self.best_length([self.chance(0, 0)] * rows, rows))
 
     def count_pass(self, seconds: float, rows: int, length: int) -> None:
         """Learn from a pass. The first of a shape does not count: it may compile kernels."""
@@ -70,19 +77,24 @@ def _size(rows: int) -> int:
     return rows.bit_length()
 
 
-def _seconds(known: dict[int, float], length: int) -> float:
-    """Estimate how long a pass takes from the lengths that were measured."""
+def _seconds(known: dict[int, float], length: int, rows: int) -> float:
+    """Estimate how long a pass takes from the lengths that were measured.
+
+    A step of one row takes as long as the tokens of many; a step of many rows has work enough.
+    """
+    overhead = max(16.0 / rows, 3.0)
     if not known:
-        return 16.0 + length
+        return overhead + length
     lengths = sorted(known)
     if length <= lengths[-1]:
         return float(np.interp(length, lengths, [known[n] for n in lengths]))
-    return known[lengths[-1]] * (16 + length) / (16 + lengths[-1])
+    return known[lengths[-1]] * (overhead + length) / (overhead + lengths[-1])
 
 
-def _expected(chance: float, length: int) -> float:
+def _expected(chance: np.ndarray, length: int) -> np.ndarray:
     """Return how many tokens a pass over such a guess gives: those before the first wrong one, and the model's own."""
-    return length + 1 if chance >= 1 else (1 - chance ** (length + 1)) / (1 - chance)
+    chance = np.minimum(chance, 1 - 1e-9)
+    return (1 - chance ** (length + 1)) / (1 - chance)
 
 
 def known_ids(draft: Sequence[int], vocabulary: int) -> list[int]:
@@ -98,16 +110,23 @@ class AlignedDraft:
         self._array = np.array(self.ids, dtype=np.int64)
         self._places = np.arange(len(self.ids) + 1)
         self._edits, self._count = self._places, 0
+        self._place, self._said = 0, 0  # as they were last time
 
     def place(self, said: list[int]) -> int:
         """How much of the draft `said` stands for: where the draft goes on. `said` is longer in each call."""
+        new, self._said = said[self._said :], len(said)
+        follows = self._place + len(new)
+        if self.ids[self._place : follows] == new:  # no edit more, so there is no nearer place
+            self._place = follows
+            return follows
         for token_id in said[self._count :]:
             edits = self._edits + 1
             edits[1:] = np.minimum(edits[1:], self._edits[:-1] + (self._array != token_id))
             self._edits = np.minimum.accumulate(edits - self._places) + self._places
         self._count = len(said)
         places = np.flatnonzero(self._edits == self._edits.min()).tolist()
-        return min(places, key=lambda n: (self.ids[n - 1 : n] != said[-1:], abs(n - len(said))))
+        self._place = min(places, key=lambda n: (self.ids[n - 1 : n] != said[-1:], abs(n - len(said))))
+        return self._place
 
 
 def continuation(
@@ -120,6 +139,8 @@ def continuation(
     place = draft.place(said)
     rest = draft.ids[place:]
     shared = _shared(draft.ids[max(place - lookup, 0) : place], said, lookup) if rest else 0
+    if shared == lookup:
+        return rest[:length]
     found = [
         (_shared(text[max(end - lookup, 0) : end], said, lookup), -i, -abs(end - len(said)), text, end)
         for i, text in enumerate([said, *others])

@@ -15,7 +15,7 @@ from ..model.cache import Cache
 from ..model.ctc import log_softmax
 from ..model.fused import FusedCache
 from ..model.nano import Nano
-from .draft import LENGTHS, LONGEST_GUESS, AlignedDraft, DraftPolicy, continuation, known_ids
+from .draft import LENGTHS, AlignedDraft, DraftPolicy, continuation, known_ids
 from .request import ALTERNATIVES, Generated, Pass, Request
 from .sampling import Sampling, make_chooser
 
@@ -123,7 +123,8 @@ class DecoderBatch:
         self._drain()
         start = time.perf_counter()
         rows = [Row(key, request) for key, request in requests]
-        guesses = [self._first_guess(row) for row in rows]
+        longest = self.policy.first_length(len(rows))
+        guesses = [self._first_guess(row, longest) for row in rows]
         prompts = [
             mx.concatenate([row.request.embeddings, self._embed(guess)]) if guess else row.request.embeddings
             for row, guess in zip(rows, guesses, strict=True)
@@ -131,7 +132,7 @@ class DecoderBatch:
         longest = max(prompt.shape[0] for prompt in prompts)
         gaps = [longest - prompt.shape[0] for prompt in prompts]
         x = mx.stack([mx.pad(prompt, [(gap, 0), (0, 0)]) if gap else prompt for prompt, gap in zip(prompts, gaps)])  # noqa: B905
-        cache = self.model.llm.new_cache(gaps)
+        cache = self.model.llm.new_cache(gaps, longest, self._cache)
         states = self.model.llm(x, cache)
         positions = [range(longest - len(guess) - 1, longest) for guess in guesses]
         chosen = self._choose_each(states, positions, rows, guesses)
@@ -164,17 +165,17 @@ class DecoderBatch:
         return [(row.key, row.result) for row in finished]
 
     def _advance(self) -> None:
+        start = time.perf_counter()
         chances = [self.policy.chance(row.result.accepted, row.checked) for row in self.rows if row.drafts]
         drafting = self.policy.best_length(chances, len(self.rows))
         if drafting:
             self._drain()
             guesses = [row.guess(self.policy.lookup, drafting) for row in self.rows]
             if any(guesses):
-                self._check(guesses)
+                self._check(guesses, start)
             if any(guesses) or not self.rows:
                 return
-        start, rows = time.perf_counter(), len(self.rows)
-        before = self._launched
+        rows, before = len(self.rows), self._launched
         tokens = before.tokens if before else mx.array([row.next_id for row in self.rows])
         states = self.model.llm(self.model.llm.embed(tokens[:, None]), self._cache)
         self._launched = self._choose(states[:, -1], self.rows, [row.result.ids for row in self.rows], before)
@@ -199,10 +200,9 @@ class DecoderBatch:
             row.result.passes.append(Pass((), 0, int(not ended)))
         self._retire()
 
-    def _check(self, guesses: list[list[int]]) -> None:
-        """Run one pass over every row's next token and its guess."""
-        start, rows = time.perf_counter(), self.rows
-        longest = _bucket(max(map(len, guesses)))
+    def _check(self, guesses: list[list[int]], start: float) -> None:
+        """Run one pass over every row's next token and its guess, which were begun to be made at `start`."""
+        rows, longest = self.rows, _bucket(max(map(len, guesses)))
         fed = [[row.next_id, *guess] + [0] * (longest - len(guess)) for row, guess in zip(rows, guesses, strict=True)]
         states = self.model.llm(self.model.llm.embed(mx.array(fed)), self._cache)
         chosen = self._choose_each(states, [range(len(guess) + 1) for guess in guesses], rows, guesses)
@@ -260,13 +260,13 @@ class DecoderBatch:
         self._finished += [row for row in rows if row.result.stop is not None]
         return [place for place, row in enumerate(rows) if row.result.stop is None]
 
-    def _first_guess(self, row: Row) -> list[int]:
+    def _first_guess(self, row: Row, longest: int) -> list[int]:
         if not row.drafts:
             return []
         vocabulary = self.model.config.llm.vocab_size
         draft, *row.others = (known_ids(text, vocabulary) for text in (row.request.draft, *row.request.others))
         row.draft = AlignedDraft(draft)
-        return draft[: min(LONGEST_GUESS, row.request.sampling.max_tokens - 1)]
+        return draft[: min(longest, row.request.sampling.max_tokens - 1)]
 
     def _embed(self, ids: Sequence[int]) -> mx.array:
         return self.model.llm.embed(mx.array(ids, dtype=mx.int32))

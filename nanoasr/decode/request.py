@@ -101,6 +101,8 @@ def looping(ids: list[int]) -> tuple[int, int] | None:
     People do repeat themselves ("no no no no", "zero zero zero"), so it takes 16 tokens and at least 4 repeats.
     """
     for period in range(1, min(40, len(ids) // 4) + 1):
+        if ids[-1] != ids[-1 - period]:
+            continue
         times = max(4, -(-16 // period))
         span = period * times
         if len(ids) >= span and ids[-span:-period] == ids[-span + period :]:

@@ -52,7 +52,7 @@ class CTCFrames:
     """The CTC branch's output for one segment: small, since a row of log-probabilities is as long as the vocabulary."""
 
     hidden: mx.array  # [T', D]
-    normalizer: mx.array  # [T']
+    normalizer: mx.array | None  # [T']; None where only drafts are asked for
     best: np.ndarray  # [T']: the likeliest id of each frame
 
 
@@ -130,24 +130,28 @@ class NanoFamily:
         adapted = watch.stage("adaptor", model.adapt(encoded, lengths))
         ctc: list[CTCFrames | None] = [None] * len(jobs)
         if self.ctc_tokens and any(job.options.timestamps or job.options.drafts for job in jobs):
-            ctc = self._ctc_frames(encoded, frames, lengths, watch)
+            ctc = self._ctc_frames(encoded, frames, lengths, any(job.options.timestamps for job in jobs), watch)
         return [
             Encoded(adapted[i, : model.audio_token_count(count)], ctc[i], watch.seconds)
             for i, count in enumerate(frames)
         ]
 
-    def _ctc_frames(self, encoded: mx.array, frames: Sequence[int], lengths, watch: Stopwatch) -> list[CTCFrames]:
+    def _ctc_frames(
+        self, encoded: mx.array, frames: Sequence[int], lengths: mx.array | None, times: bool, watch: Stopwatch
+    ) -> list[CTCFrames]:
         hidden = watch.stage("align", self.model.ctc_hidden(encoded, lengths))
         found = []
         for start in range(0, len(frames), _CTC_ROWS):  # a few at a time: their scores are large
             rows = hidden[start : start + _CTC_ROWS]
             logits = self.model.ctc(rows)
-            normalizer, best = mx.logsumexp(logits.astype(mx.float32), axis=-1), mx.argmax(logits, axis=-1)
-            watch.stage("align", [normalizer, best])
+            best = mx.argmax(logits, axis=-1)
+            normalizer = mx.logsumexp(logits.astype(mx.float32), axis=-1) if times else None
+            watch.stage("align", [best] if normalizer is None else [best, normalizer])
             best = np.array(best)
             for i, frame_count in enumerate(frames[start : start + _CTC_ROWS]):
                 count = self.model.ctc_decoder.frame_count(frame_count)
-                found.append(CTCFrames(rows[i, :count], normalizer[i, :count], best[i, :count]))
+                of_frames = None if normalizer is None else normalizer[i, :count]
+                found.append(CTCFrames(rows[i, :count], of_frames, best[i, :count]))
         return found
 
     def ctc_text(self, best: np.ndarray | None) -> list[int]:

@@ -310,3 +310,36 @@ def test_the_rest_of_a_draft_is_found_however_the_text_differs_from_its_beginnin
 
 def test_a_wrong_word_is_taken_to_stand_for_the_draft_s_at_its_place():
     assert continuation([1, 2, 3, 9], AlignedDraft([1, 2, 3, 4, 5, 6]), [], 6, 2) == [5, 6]
+
+
+def test_of_many_drafts_a_prefill_checks_no_more_than_a_pass_would():
+    policy = DraftPolicy()
+    assert policy.first_length(1) == 127
+    assert policy.first_length(64) <= 15
+
+
+def test_a_pass_over_many_rows_is_taken_to_cost_what_its_tokens_cost():
+    policy = DraftPolicy()
+    for length, seconds in [(0, 1), (1, 1.8)] * 2:
+        policy.count_pass(seconds, 64, length)
+    policy.count_tokens(30, 60)
+    assert policy.best_length([0.5] * 64, 64) == 0
+
+
+@quick
+@given(st.lists(st.integers(0, 3), max_size=12), st.lists(st.lists(st.integers(0, 3), max_size=4), max_size=5))
+def test_a_text_that_grows_is_at_one_of_the_nearest_places_of_its_draft(draft, pieces):
+    def edits(said: list[int], part: list[int]) -> int:
+        row = list(range(len(part) + 1))
+        for i, token in enumerate(said):
+            above, row = row, [i + 1]
+            for j, other in enumerate(part):
+                row.append(min(above[j] + (token != other), above[j + 1] + 1, row[j] + 1))
+        return row[-1]
+
+    aligned, said = AlignedDraft(draft), []
+    for piece in pieces:
+        said = said + piece
+        place = aligned.place(said)
+        found = [edits(said, draft[:n]) for n in range(len(draft) + 1)]
+        assert found[place] == min(found)

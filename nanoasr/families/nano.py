@@ -129,7 +129,7 @@ class NanoFamily:
         encoded = watch.stage("encoder", model.encode(x, lengths))
         adapted = watch.stage("adaptor", model.adapt(encoded, lengths))
         ctc: list[CTCFrames | None] = [None] * len(jobs)
-        if self.ctc_tokens and any(job.options.timestamps or job.options.drafts for job in jobs):
+        if self.ctc_tokens and any(job.options.timestamps or _drafts(job.options) for job in jobs):
             ctc = self._ctc_frames(encoded, frames, lengths, any(job.options.timestamps for job in jobs), watch)
         return [
             Encoded(adapted[i, : model.audio_token_count(count)], ctc[i], watch.seconds)
@@ -230,6 +230,10 @@ class NanoFamily:
         return self.text(made.ids)
 
 
+def _drafts(options: DecodeOptions) -> bool:
+    return options.drafts and options.sampling.greedy and options.sampling.beams == 1
+
+
 class NanoBatch:
     """Segments on their way through the decoder loop."""
 
@@ -258,7 +262,7 @@ class NanoBatch:
     def _request(self, job: SegmentJob, encoded: Encoded) -> tuple[tuple[SegmentJob, Encoded], Request]:
         family, options = self._family, job.options
         draft, others = None, []
-        if options.drafts and options.sampling.greedy and options.sampling.beams == 1:
+        if _drafts(options):
             spelled = family.ctc_text(encoded.ctc and encoded.ctc.best)
             draft = [*job.draft, *spelled[len(job.draft) :]]  # CTC is quick to write what was said since
             others = [spelled, *job.others] if job.draft else job.others

@@ -19,8 +19,13 @@ from nanoasr.train.manifest import read_manifest
 
 sys.path.append(str(Path(__file__).parents[2] / "assets" / "nano-tiny" / "recipe"))
 
+import baseline
+import drascula
+import evaluate
+import extra
 import literature
 import queen
+import readings
 import real
 import sky
 import speech
@@ -208,6 +213,90 @@ def test_another_edition_of_flight_of_the_amazon_queen_is_refused(tmp_path):
         list(queen.clips(tmp_path))
 
 
+# Drascula: The Vampire Strikes Back
+
+
+def drascula_of(folder: Path, tables: list[list[str]], sounds: dict[str, bytes]) -> None:
+    """A game with a table of lines for each character, the same in every language."""
+    data = b"DRASCULA" + bytes([drascula.LANGUAGES])
+    for lines in tables:
+        coded = [line.encode("cp437") + b"\0\0\0" for line in lines]
+        table = bytes(2) + b"".join(len(line).to_bytes(2, "big") + line[:-2] for line in coded) + bytes(2)
+        data += len(lines).to_bytes(2, "big") + drascula.LANGUAGES * (len(table).to_bytes(2, "big") + table)
+    (folder / "drascula.dat").write_bytes(data)
+    for name, sound in sounds.items():
+        (folder / f"{name}.ALS").write_bytes(sound)
+
+
+def test_lines_of_drascula_are_found_by_their_character_and_number(tmp_path):
+    hero = ["", "IT'S LOCKED", *[""] * (drascula.HERO_LINES - 2)]
+    others = [["", f"HI, I AM {name}!"] for name in drascula.CHARACTERS[1:]]
+    drascula_of(tmp_path, [hero, *others], {"0": b"nothing", "1": b"hero", "VB1": b"professor"})
+    assert list(drascula.clips(tmp_path)) == [
+        (b"hero", "it's locked", "drascula"),
+        (b"professor", "hi i am vb", "drascula VB"),
+    ]
+
+
+def test_another_edition_of_drascula_is_refused(tmp_path):
+    (tmp_path / "drascula.dat").write_bytes(b"DRASCULA")
+    with pytest.raises(ValueError, match=r"drascula\.dat is not as in"):
+        list(drascula.clips(tmp_path))
+
+
+@pytest.mark.parametrize(("heard", "kept"), [("It's a wax candle", True), ("It's a Vox handle.", True), ("No.", False)])
+def test_a_line_is_kept_where_nearly_the_same_letters_are_heard(heard, kept):
+    assert extra.alike("it's a wax candle", heard) is kept
+
+
+# Readings
+
+
+def test_every_reading_has_the_words_of_a_transcript_and_a_person():
+    table = readings.rows()
+    assert all(text.normalize(row["text"]) == row["text"] and row["person"] for row in table)
+    assert {row["text from"] for row in table} == {"source", "book"}
+    assert len({row["person"] for row in table}) >= 12 and sum(len(row["text"].split()) for row in table) >= 600
+
+
+def test_a_part_of_a_recording_is_cut_out(tmp_path):
+    np.arange(32000, dtype="<i2").tofile(tmp_path / "a.raw")
+    part = readings.samples(tmp_path, {"file": "a.raw", "seconds": "0.5-1.25"})
+    assert np.array_equal(np.round(part * 32768), np.arange(8000, 20000))
+
+
+# Measuring
+
+
+def test_spellings_that_recognizers_differ_in_are_no_errors():
+    assert evaluate.error_rate(["her humour was grey"], ["Her, um, humor was gray."]) == 0
+    assert evaluate.error_rate(["her humour was grey"], ["her rumour was grey"]) == 25
+
+
+def test_echoes_of_a_room_are_as_strong_as_the_voice():
+    impulse = np.zeros(16000, np.float32)
+    impulse[100] = 0.5
+    (heard,) = evaluate.Recordings("set", [impulse], ["a"], []).in_a_room().samples
+    assert heard[100] == pytest.approx(0.5) and not heard[:100].round(6).any()
+    assert np.square(heard[101:]).sum() == pytest.approx(0.25, rel=0.01)
+
+
+def test_what_another_recognizer_heard_is_kept_for_the_same_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate.baseline, "transcripts", lambda python, program, samples: ["a b"] * len(samples))
+    recordings = evaluate.Recordings("set", [tone(0.1)], ["a c"], [])
+    assert evaluate.by_other("whisper", "python", tmp_path, recordings) == "50.0 %"
+    monkeypatch.delattr(evaluate.baseline, "transcripts")
+    assert evaluate.by_other("whisper", "python", tmp_path, recordings) == "50.0 %"
+    assert evaluate.by_other("pocketsphinx", None, tmp_path, recordings) == "–"
+
+
+def test_samples_reach_another_recognizer_through_a_shard(tmp_path):
+    manifest = tmp_path / "set.jsonl"
+    np.save(tmp_path / "set.npy", np.arange(10, dtype=np.int16))
+    manifest.write_text(json.dumps({"audio": f"{tmp_path}/set.npy#2:3"}) + "\n")
+    assert [samples.tolist() for samples in baseline.recordings(manifest)] == [[2, 3, 4]]
+
+
 # Words and zips
 
 
@@ -224,7 +313,7 @@ def test_a_line_is_written_as_it_is_said(line, words):
     assert text.words_said(line) == words
 
 
-def test_speech_of_a_game_is_resampled_and_kept_where_it_fits_its_text(tmp_path, monkeypatch):
+def test_speech_of_a_game_is_resampled_and_kept_where_it_fits_its_text(tmp_path):
     samples = (128 + 100 * np.sin(np.arange(11025))).astype(np.uint8).tobytes()
 
     class Game:
@@ -235,8 +324,7 @@ def test_speech_of_a_game_is_resampled_and_kept_where_it_fits_its_text(tmp_path,
             yield samples, "a line of one second", "somebody"
             yield samples, "hm", "somebody"
 
-    monkeypatch.setattr(real, "GAMES", [Game])
-    ((audio, words, voice),) = real.actors(tmp_path)
+    ((audio, words, voice),) = real.actors(tmp_path, [Game])
     assert (words, voice) == ("a line of one second", "somebody")
     assert len(audio) == pytest.approx(16000, abs=50)
 

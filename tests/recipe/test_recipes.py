@@ -281,13 +281,20 @@ def test_echoes_of_a_room_are_as_strong_as_the_voice():
     assert np.square(heard[101:]).sum() == pytest.approx(0.25, rel=0.01)
 
 
-def test_what_another_recognizer_heard_is_kept_for_the_same_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate.baseline, "transcripts", lambda python, program, samples: ["a b"] * len(samples))
-    recordings = evaluate.Recordings("set", [tone(0.1)], ["a c"], [])
-    assert evaluate.by_other("whisper", "python", tmp_path, recordings) == "50.0 %"
-    monkeypatch.delattr(evaluate.baseline, "transcripts")
-    assert evaluate.by_other("whisper", "python", tmp_path, recordings) == "50.0 %"
+def test_only_recordings_that_another_recognizer_has_not_heard_are_given_to_it(tmp_path, monkeypatch):
+    given = []
+
+    def transcripts(python, program, samples):
+        given.append(len(samples))
+        return ["a b"] * len(samples)
+
+    monkeypatch.setattr(evaluate.baseline, "transcripts", transcripts)
+    recordings = evaluate.Recordings("set", [tone(0.1), tone(0.2)], ["a c", "a b"], [None, None])
+    assert evaluate.by_other("whisper", "python", tmp_path, recordings.first(1)) == "50.0 %"
+    assert evaluate.by_other("whisper", "python", tmp_path, recordings) == "25.0 %"
+    assert evaluate.by_other("whisper", "python", tmp_path, recordings) == "25.0 %"
     assert evaluate.by_other("pocketsphinx", None, tmp_path, recordings) == "–"
+    assert given == [1, 1]
 
 
 def test_samples_reach_another_recognizer_through_a_shard(tmp_path):

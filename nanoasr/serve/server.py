@@ -18,6 +18,7 @@ from ..errors import NanoASRError
 from .errors import APIError
 from .service import Service
 
+BACKLOG = 128  # connections that wait to be accepted: of uvicorn's 2048, each handled in turn, the last waits 5 s
 FINISH, STOP, LEAVE = 6.0, 8.0, 9.5  # seconds after SIGTERM: work is stopped, connections are cut, the process ends
 _MESSAGE_BYTES = 8 * 2**20  # of one WebSocket message; two minutes of audio
 
@@ -38,6 +39,7 @@ def make_server(app: Starlette) -> Server:
     return Server(
         uvicorn.Config(
             app,
+            backlog=BACKLOG,
             http=_Protocol,
             ws="websockets-sansio",
             ws_max_size=_MESSAGE_BYTES,
@@ -59,7 +61,7 @@ def bind(host: str, port: int) -> socket.socket:
     """Listen on an address; NanoASRError when that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listening = socket.create_server((host, port), family=family, backlog=512)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         raise NanoASRError(f"cannot serve on {host}:{port}: choose another --port or --host ({error})") from None
     # asyncio does this only for sockets made with a protocol number: a body would wait 40 ms for the headers' receipt

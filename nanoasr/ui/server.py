@@ -14,7 +14,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")  # statistics of each 
 os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # summed up again with every request
 
 import gradio as gr
+import gradio.http_server
 import safehttpx  # what Gradio fetches with
+import uvicorn
 from fastapi.exceptions import RequestValidationError
 from gradio.route_utils import FnIndexInferError
 from gradio.routes import App, ORJSONResponse
@@ -23,6 +25,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from ..serve import beside
+from ..serve.server import BACKLOG
 from . import log, style
 from .safety import Limits, Safety
 from .storage import Storage
@@ -53,6 +56,7 @@ def run(
     try:
         os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
         refuse_web_addresses()
+        gradio.http_server.Server = _Server
         page = build()
         app = GuardedApp(hosts, Limits(upload=4 * limit + 2**20), storage.room, api)
         page.launch(
@@ -79,6 +83,14 @@ def _warm_up(work: Callable[[], object]) -> None:
     work()
     gc.collect()
     gc.freeze()  # a million objects of libraries stay for good: looking through them again stops everyone for long
+
+
+class _Server(gradio.http_server.Server):
+    """Gradio's server, with fewer connections waiting: those of clients that only connect delay all others."""
+
+    def __init__(self, config: uvicorn.Config, **reloading: object):
+        config.backlog = BACKLOG
+        super().__init__(config, **reloading)
 
 
 class GuardedApp(App):

@@ -43,6 +43,7 @@ class App:
                 break
             except OSError:
                 if self.process.poll() is not None or time.monotonic() - started > 60:
+                    self.process.kill()
                     self.log.seek(0)
                     raise AssertionError(self.log.read()) from None
                 time.sleep(0.1)

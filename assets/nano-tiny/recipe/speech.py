@@ -124,7 +124,7 @@ def kokoro(args) -> None:
     torch.manual_seed(args.seed * 1000 + part)
     rows = read_lines(args.lines, args.seed)[part::parts]
     torch.set_num_threads(2)
-    voices = Voices(next(args.packages.rglob("voices_ja.npz")).parent)
+    voices = Voices(args.packages)
     weights = read_weights(sorted(args.packages.rglob("part.bin")))
     model = Kokoro(weights, args.device, args.compile)
     shards = Shards(args.out, f"{args.name}-{args.seed}-{part}")

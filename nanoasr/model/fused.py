@@ -5,7 +5,6 @@ pass is over one token or over thirty. In a pass of hundreds, every multiprocess
 its few rows of a weight: there the products are MLX's own, and only attention is a kernel.
 """
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,7 +16,7 @@ from . import cuda
 from .config import LLMConfig
 
 MOST_TOKENS = 384  # of a prompt; longer ones take the ordinary layers as little time
-WIDE_TOKENS = int(os.environ.get("NANOASR_WIDE", "192"))  # a pass of more takes MLX's products; 0: never
+WIDE_TOKENS = 192  # a pass of more takes MLX's products
 _MOST_STEPS = 128  # of such a pass: attention computes the keys of new tokens again for each of them
 _MOST_SPARE = 32  # slots that are kept free for rows to come
 _LINEAR = ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate_up_proj", "mlp.down_proj")
@@ -207,13 +206,13 @@ class FusedLayers:
 
     def takes(self, rows: int, steps: int, cache: FusedCache) -> bool:
         """Return True unless ordinary layers take less time."""
-        return cache.length > 0 or rows * steps <= MOST_TOKENS or (WIDE_TOKENS > 0 and steps <= _MOST_STEPS)
+        return cache.length > 0 or rows * steps <= MOST_TOKENS or steps <= _MOST_STEPS
 
     def __call__(self, x: mx.array, cache: FusedCache) -> mx.array:
         """x [B, steps, hidden_size] -> the last layer's output; the cache is extended."""
         rows, steps, _ = x.shape
         cache.reserve(rows, steps)
-        if 0 < WIDE_TOKENS < rows * steps and steps <= _MOST_STEPS:
+        if rows * steps > WIDE_TOKENS and steps <= _MOST_STEPS:
             return self._wide(x, cache)
         config, tokens = self.config, rows * steps
         qkv_tiles, gate_tiles = _tiles(config)

@@ -10,12 +10,17 @@ from argparse import Namespace
 from collections import Counter
 from pathlib import Path
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nearness import differs
 
+from nanoasr.checkpoint.load import load_checkpoint
+from nanoasr.checkpoint.sources import BUNDLED
 from nanoasr.train.manifest import read_manifest
+from nanoasr.train.network import expand_quantized
 
 sys.path.append(str(Path(__file__).parents[2] / "assets" / "nano-tiny" / "recipe"))
 
@@ -23,6 +28,7 @@ import baseline
 import drascula
 import evaluate
 import extra
+import grow
 import literature
 import queen
 import readings
@@ -450,3 +456,23 @@ def test_sentences_of_novels_to_measure_with_are_not_trained_on(tmp_path, monkey
     kinds = Counter(row["kind"] for row in literary)
     assert kinds == {"novel": 13 * 14 - 1 - 175, "meaning": 1, "example": 1, "demo": kinds["demo"]}
     assert kinds["demo"] > 70
+
+
+# Growing
+
+
+def test_a_deepened_network_hears_what_it_heard():
+    model = load_checkpoint(str(BUNDLED), dtype="float32").model
+    expand_quantized(model)
+    grown = grow.deepen(model, 3, 1)
+    features = mx.random.normal((1, 20, 560), key=mx.random.key(0))
+    encoded = model.encode(features, None)
+    assert differs(grown.encode(features, None), encoded) < 1e-5
+    assert differs(grown.ctc_logits(encoded, None), model.ctc_logits(encoded, None)) < 1e-5
+    assert len(grown.audio_encoder.encoders) == len(model.audio_encoder.encoders) + 3
+
+
+def test_voices_without_sound_make_no_strings(tmp_path):
+    shards = speech.Shards(tmp_path, "digits")
+    speech.add_strings(shards, 3, [], "nobody", random.Random(0))
+    assert shards.rows == []

@@ -243,7 +243,7 @@ def unpack(args) -> None:
 
 def add_strings(shards: Shards, count: int, clips: list, speaker: str, rng: random.Random) -> None:
     """Add `count` training strings of two to nine digits, some with cut-off starts."""
-    for _ in range(count):
+    for _ in range(count if clips else 0):
         chosen = rng.choices(clips, k=rng.randint(2, 9))
         add_string(shards, [(begun_late(audio, rng), word) for audio, word in chosen], speaker, rng)
 

@@ -77,9 +77,9 @@ def test_a_quantized_model_is_compared_and_a_run_that_fails_says_why(asr):
 
 
 def test_a_checkpoint_that_is_quantized_already_is_compared_in_fewer_bits_and_says_so(asr):
-    plain, small = compare(asr, [NUMBER], [GREEDY, Setting("four", quantize="llm-4bit")])
+    plain, small = compare(asr, [NUMBER], [GREEDY, Setting("four", quantize="all-4bit")])
     assert small.error is None and small.logprob != plain.logprob
-    assert "4-bit made from 8-bit" in small.precision and "made from" not in plain.precision
+    assert "4-bit made from 6-bit" in small.precision and "made from" not in plain.precision
     assert [summary.precision for summary in summarize([plain, small])] == [plain.precision, small.precision]
 
 

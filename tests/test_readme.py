@@ -90,12 +90,13 @@ def api():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1].strip()[:50])
-def test_python_in_the_readme_runs(code, clone, request):
+def test_python_in_the_readme_runs(code, clone, request, capsys):
     if SERVED_AT in code:
         code = code.replace(SERVED_AT, request.getfixturevalue("app").url)
     if API_AT in code:
         code = code.replace(API_AT, request.getfixturevalue("api"))
     exec(compile(code, "README.md", "exec"), types.ModuleType("readme").__dict__)
+    assert capsys.readouterr().out.strip() or "print(" not in code
 
 
 @pytest.mark.slow

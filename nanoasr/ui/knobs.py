@@ -11,8 +11,6 @@ _DEFAULTS = Sampling()
 _SAMPLING = (
     "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "no_repeat_ngram", "max_tokens", "seed", "beams",
 )  # fmt: skip
-OF_API = 12
-"""The inputs that `/transcribe` takes, the first ones: programs that call it without a client must name all."""
 _ONE_SPEAKER, _SOME_SPEAKERS = "do not", "find how many"
 
 
@@ -90,9 +88,9 @@ def _seed(text: object) -> int | None:
 
 
 def _speaker_count(choice: object) -> bool | int:
-    if choice in (_ONE_SPEAKER, None, ""):
+    if choice in (_ONE_SPEAKER, None, "", False):
         return False
-    if choice == _SOME_SPEAKERS:
+    if choice is True or choice == _SOME_SPEAKERS:
         return True
     try:
         return int(str(choice))

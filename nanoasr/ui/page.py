@@ -15,7 +15,7 @@ sys.modules.setdefault("bokeh", None)  # not used, and Gradio would search for i
 def build_page(shared: SharedModel, example: FirstExample, *, max_minutes: float, access: Access) -> gr.Blocks:
     """Build the app, ready to launch."""
     seconds = max_minutes * 60
-    with gr.Blocks(title=style.TITLE, analytics_enabled=False, fill_width=True) as page:
+    with _Page(title=style.TITLE, analytics_enabled=False, fill_width=True) as page:
         with gr.Row(elem_id="heading"):
             with gr.Column(min_width=300):
                 gr.Markdown("# nanoasr\nSpeech to text, and everything that happens in between.")
@@ -47,3 +47,10 @@ def build_page(shared: SharedModel, example: FirstExample, *, max_minutes: float
         constructor = type(component).__init__
         constructor.__signature__ = inspect.signature(constructor)
     return page.queue(max_size=200)
+
+
+class _Page(gr.Blocks):
+    async def preprocess_data(self, block_fn, inputs, *rest):
+        """Let programs without Gradio's client leave out the last arguments of a named endpoint, as its client does."""
+        missing = block_fn.inputs[len(inputs) :] if block_fn.api_visibility == "public" else ()
+        return await super().preprocess_data(block_fn, [*inputs, *(item.value for item in missing)], *rest)

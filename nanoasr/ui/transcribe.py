@@ -278,7 +278,7 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
         return html.progress("Stopping after this token…", None)
 
     stop.click(end, outputs=status, queue=False, show_progress="hidden", api_visibility="private")
-    _add_api(model, waiting, max_seconds, [audio, *settings[: knobs.OF_API]])
+    _add_api(model, waiting, max_seconds, [audio, *settings[:-1], gr.JSON(False, visible=False)])
     return Tab(audio, settings[0], lambda event: event.then(work, [audio, *settings], **wiring))
 
 
@@ -287,14 +287,14 @@ def _add_api(model: SharedModel, waiting: FairQueue, max_seconds: float, inputs:
 
     def transcribe(
         audio, language="auto", hotwords="", itn=True, timestamps=True, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0,
-        repetition_penalty=1.0, no_repeat_ngram=0, max_tokens=512, seed=None,
+        repetition_penalty=1.0, no_repeat_ngram=0, max_tokens=512, seed=None, beams=1, speakers=False,
     ) -> Iterator[dict]:  # fmt: skip
         """Transcribe a recording: the text, its segments and tokens, and what each stage cost."""
-        sampling = temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram, max_tokens, seed
+        sampling = temperature, top_k, top_p, min_p, repetition_penalty, no_repeat_ngram, max_tokens, seed, beams
         try:
             if not audio:
                 raise AudioError("There is no recording in the request.")
-            options = knobs.options(language, hotwords, itn, timestamps, *sampling, 1, None)
+            options = knobs.options(language, hotwords, itn, timestamps, *sampling, speakers)
             length, stop = check_length(audio, max_seconds), threading.Event()
             options["max_seconds"] = max_seconds
             for update in transcribe_in_turn(waiting, model.get(), audio, length, stop, **options):

@@ -14,7 +14,7 @@ from ..decode.sampling import Sampling
 from ..errors import CheckpointError, NanoASRError, OptionError
 from ..recognizer import GREEDY, Recognizer, load
 from ..results.scoring import error_rates
-from ..results.transcript import Transcript
+from ..results.transcript import Segment, Transcript
 from .info import Info
 
 _FIELDS = (
@@ -66,6 +66,7 @@ class Result:
     model_megabytes: float | None = None
     peak_memory: int | None = None  # bytes; of the whole process on a CPU
     error: str | None = None
+    segments: tuple[Segment, ...] = ()  # of a beam search, with its hypotheses
 
     @property
     def real_time_factor(self) -> float | None:
@@ -237,6 +238,7 @@ def _measured(blank: Result, found: Transcript, info: Info) -> Result:
         logprob=sum(logprobs) / len(logprobs) if logprobs else None, seconds=found.timings.total,
         audio_seconds=found.duration, tokens=len(logprobs), source=info.source, precision=info.precision,
         model_megabytes=sum(info.megabytes.values()), peak_memory=found.timings.peak_memory,
+        segments=found.segments if blank.setting.sampling.beams > 1 else (),
     )  # fmt: skip
 
 

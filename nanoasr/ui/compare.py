@@ -88,6 +88,9 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
             with gr.Column(min_width=300):
                 speed = gr.Plot(show_label=False, elem_id="compare-speed")
         rows = gr.HTML(elem_id="compare-rows")
+        with gr.Column(visible=False) as searched:
+            hypotheses = gr.HTML(elem_id="compare-hypotheses")
+            beams = gr.Plot(show_label=False, elem_id="compare-beams")
 
     @repeating
     def work(request: gr.Request, paths, references, table, repeats) -> Iterator[dict]:
@@ -98,6 +101,7 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
                 status: html.progress("Waiting for the model…" if model.loading else "Comparing…", None),
                 stop: gr.Button(interactive=True), download: gr.DownloadButton(interactive=False),
                 results: gr.Column(visible="hidden"), summary: "", rows: "", quality: None, speed: None,
+                searched: gr.Column(visible=False),
             }  # fmt: skip
             total, played = comparison.runs, {Path(path).name: path for path in comparison.recordings}
             for so_far in _compare_in_turn(waiting, model.get(), comparison, max_seconds, job.stop):
@@ -108,11 +112,13 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
                 yield {status: _how_far(so_far, total), **shown}
             summaries = summarize(found)
             outcome = _outcome(found, total)
+            said, tree = compared.beam_search(found)
             if found:
                 yield {
                     status: outcome, rows: compared.rows(found, played), summary: compared.summary(summaries),
                     quality: plots.quality_chart(summaries), speed: plots.speed_chart(summaries),
                     download: _file(found, Path(download.GRADIO_CACHE)), results: gr.Column(visible=True),
+                    searched: gr.Column(visible=tree is not None), hypotheses: said, beams: tree,
                 }  # fmt: skip
             else:
                 yield {status: outcome}
@@ -123,7 +129,8 @@ def build(model: SharedModel, max_seconds: float, access: Access) -> None:
         yield {stop: gr.Button(interactive=False)}
 
     run.click(
-        work, [files, references, rows_sent, repeats], [status, stop, download, results, summary, quality, speed, rows],
+        work, [files, references, rows_sent, repeats],
+        [status, stop, download, results, summary, quality, speed, rows, searched, hypotheses, beams],
         show_progress="hidden", concurrency_id="compare", concurrency_limit=_IN_LINE, api_visibility="private",
         js="(files, references, _, repeats) => [files, references, nanoasr.settings.rows(), repeats]",
     )  # fmt: skip
@@ -281,7 +288,7 @@ def _file(found: list[Result], cache: Path) -> gr.DownloadButton:
 
 
 def _json(result: Result) -> dict:
-    content = {field.name: getattr(result, field.name) for field in fields(result)}
+    content = {field.name: getattr(result, field.name) for field in fields(result) if field.name != "segments"}
     return content | {"setting": result.setting.name, "real_time_factor": result.real_time_factor}
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import plotly.graph_objects as go
+
+from .. import plots
 from ..introspection.compare import Result, Spread, Summary
 from ..results.scoring import word_diff
 from . import html
@@ -76,6 +79,15 @@ def marked(base: str | None, text: str) -> str:
         if part.text:
             parts.append(f"<ins>{html.escape(part.text)}</ins>")
     return " ".join(parts) or "<em>no text</em>"
+
+
+def beam_search(found: Sequence[Result]) -> tuple[str, go.Figure | None]:
+    """A caption and the tree of the hypotheses, of the first recording and the setting with most beams."""
+    for result in sorted(found, key=lambda result: -result.setting.sampling.beams):
+        if tree := plots.beam_tree(result.segments):
+            of = f"{html.escape(result.recording)}, {html.escape(result.setting.name)}"
+            return f'<p class="legend">The hypotheses of the beam search and their scores: {of}</p>', tree
+    return "", None
 
 
 def summary(summaries: list[Summary]) -> str:

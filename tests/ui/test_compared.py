@@ -2,6 +2,7 @@
 
 from nanoasr.decode.sampling import Sampling
 from nanoasr.introspection.compare import Result, Setting
+from nanoasr.results.segments import Candidate, Segment
 from nanoasr.ui import compared
 
 COLD, WARM = Setting("cold"), Setting("warm", Sampling(temperature=1.0))
@@ -35,3 +36,16 @@ def test_an_error_is_shown_once():
 
 def test_nothing_becomes_markup():
     assert "<img" not in compared.rows([Result("<img>", Setting("<img>"), 1, None, "<img>", error="<img>")])
+
+
+def test_the_search_with_most_beams_is_drawn():
+    def run(name: str, beams: int, *texts: str) -> Result:
+        nbest = tuple(Candidate(text, -1.0, -1.0) for text in texts)
+        segments = (Segment(texts[0], 0.0, 1.0, nbest=nbest),) if beams > 1 else ()
+        return Result(name, Setting(f"{beams} beams", Sampling(beams=beams)), 1, None, texts[0], segments=segments)
+
+    narrow, wide = run("<a>.wav", 2, "one", "nine"), run("<a>.wav", 4, "one", "nine", "five", "fine")
+    said, tree = compared.beam_search([run("<a>.wav", 1, "one"), narrow, wide])
+    assert "&lt;a&gt;.wav, 4 beams" in said and sum("score" in str(trace.text) for trace in tree.data) == 1
+    assert {"one", "nine", "five", "fine"} <= {word for trace in tree.data for word in trace.text or ()}
+    assert compared.beam_search([run("<a>.wav", 1, "one")]) == ("", None)

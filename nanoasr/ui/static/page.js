@@ -50,11 +50,23 @@ window.nanoasr = (() => {
     requestAnimationFrame(frame);
   }
 
-  function show(now, playing) {
-    for (const element of document.querySelectorAll("#text [data-start]")) {
-      const inside = playing && element.dataset.start <= now && now < element.dataset.end;
-      if (element.classList.contains("playing") !== inside) element.classList.toggle("playing", inside);
+  let spoken = {};  // what the text has times for; a long one has thousands, too many to read anew in every frame
+
+  function timed() {
+    const text = document.querySelector("#text .text");
+    if (spoken.text !== text) {
+      const all = [...text?.querySelectorAll("[data-start]") ?? []];
+      spoken = {text, lit: [], all: all.map(element =>
+        ({element, start: Number(element.dataset.start), end: Number(element.dataset.end)}))};
     }
+    return spoken;
+  }
+
+  function show(now, playing) {
+    const {all, lit} = timed(), next = playing ? all.filter(({start, end}) => start <= now && now < end) : [];
+    for (const item of lit) if (!next.includes(item)) item.element.classList.remove("playing");
+    for (const item of next) if (!lit.includes(item)) item.element.classList.add("playing");
+    spoken.lit = next;
     const plot = document.querySelector("#timeline .js-plotly-plot"), axis = plot?._fullLayout?.xaxis;
     if (!axis) return;
     const strip = document.querySelector("#overview input");

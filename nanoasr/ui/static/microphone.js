@@ -73,12 +73,13 @@ nanoasr.microphone = (() => {
     return rest;
   }
 
-  let loudest = 0, counted = 0;
+  let loudest = 0, counted = 0, counts = null;  // counts: is told how many whole seconds were recorded
   function show(samples) {  // ten times a second
     loudest = samples.reduce((most, x) => Math.max(most, Math.abs(x)), loudest);
     counted += samples.length;
     if (!context || counted < context.sampleRate / 10) return;
     level(20 * Math.log10(loudest + 1e-9));
+    counts?.(Math.floor(waiting / context.sampleRate));
     loudest = counted = 0;
   }
 
@@ -115,13 +116,17 @@ nanoasr.microphone = (() => {
     const button = element.querySelector("button"), hint = element.querySelector(".hint");
     const [idle, explained] = [button.textContent, hint.textContent];
     let began = 0, starting = null, latched = false;
+    const count = seconds => {
+      button.textContent = `Listening… ${seconds} s, ${latched ? "press again" : "let go"} to transcribe`;
+    };
 
     async function press() {
       if (latched) return void finish();
       if (starting) return;
       began = Date.now();
       button.classList.add("recording");
-      button.textContent = "Listening… let go to transcribe";
+      count(0);
+      counts = count;
       starting = start(MOST_RECORDED);
       const problem = await starting;
       if (problem) {
@@ -134,7 +139,7 @@ nanoasr.microphone = (() => {
       if (!starting || latched) return;
       if (Date.now() - began >= SHORT) return void finish();
       latched = true;
-      button.textContent = "Listening… press again to transcribe";
+      count(0);
     }
 
     async function finish() {
@@ -146,7 +151,7 @@ nanoasr.microphone = (() => {
     }
 
     function reset() {
-      starting = null;
+      starting = counts = null;
       latched = false;
       button.classList.remove("recording");
       button.textContent = idle;

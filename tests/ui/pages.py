@@ -28,7 +28,10 @@ def transcribe_again(page, wanted: str = DONE) -> str:
 
 
 def upload(page, path: Path) -> None:
-    page.set_input_files("[data-testid='Upload recordings-upload-button']", str(path))
+    """Choose a recording with the button, also one that was chosen before."""
+    field = page.locator("[data-testid='Upload recordings-upload-button']")
+    field.evaluate("field => field.value = ''")
+    field.set_input_files(str(path))
 
 
 def choose(page, where: str, path: Path) -> None:
@@ -95,12 +98,17 @@ def set_scheme(page, scheme: str) -> None:
     """Switch the visitor's system to light or dark, which the page follows."""
     page.emulate_media(color_scheme=scheme)
     page.wait_for_selector("body.dark" if scheme == "dark" else "body:not(.dark)")
+    settled(page)
 
 
 def settled(page) -> None:
     """Wait until what was changed is drawn."""
     page.evaluate(
-        "() => new Promise(done => requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done), 50)))"
+        """async () => {
+            await new Promise(done => requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done), 50)));
+            const ends = document.getAnimations().filter(a => isFinite(a.effect.getComputedTiming().endTime));
+            await Promise.all(ends.map(animation => animation.finished.catch(() => {})));
+        }"""
     )
 
 

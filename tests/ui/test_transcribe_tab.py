@@ -326,7 +326,7 @@ def test_what_is_said_while_the_button_or_the_key_is_held_is_transcribed_when_it
     for press, let_go in ways.values():
         page.evaluate(FORGET)
         press()
-        page.wait_for_timeout(3500)  # the microphone is switched on, and then the command takes 2.7 s
+        page.wait_for_selector("#hold:text('Listening… 3 s, let go')")  # the command takes 2.3
         let_go()
         page.wait_for_selector(DONE)
         assert "computer" in text_of(page)

@@ -15,16 +15,26 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import soundfile
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from nanoasr.audio import load_audio  # noqa: E402 (found only now)
+
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 NUMBER = HERE.parent / "speech/kokoro-number.wav"
 SAID = "My number is seven three one, nine four one, three eight eight five."
 FLAGS.append(f"--use-file-for-fake-audio-capture={NUMBER}")  # said to the Live tab
-KEPT = {"transcribe-1400-light": "transcribe.png", "inside-1400-light": "inside.png"}
+TURNS = ("kokoro-number.wav", "digits/test-00.opus", "kokoro-command.wav", "digits/test-03.opus")  # of two voices
+KEPT = {
+    "transcribe-1400-light": "transcribe.png", "inside-1400-light": "inside.png",
+    "speakers-1400-light": "speakers.png",
+}  # fmt: skip
 
 
 def main() -> None:
@@ -38,7 +48,7 @@ def main() -> None:
                 page.set_default_timeout(60_000)
                 page.goto(url)
                 page.wait_for_selector(".model-line")
-                for show in (transcribe, inside, compare, model, live):
+                for show in (transcribe, inside, compare, model, live, speakers):
                     show(page, recording)
                     save(page, folder, f"{show.__name__}-{width}-{scheme}")
                     if show is inside:
@@ -79,6 +89,26 @@ def transcribe(page, recording: Path) -> None:
     page.wait_for_selector("#status .message.done")
     page.wait_for_selector("#timings .main-svg")
     page.wait_for_selector("#timeline .main-svg")
+
+
+def speakers(page, _: Path) -> None:
+    """A conversation of two, one of whom has got a name."""
+    pause = np.zeros(8000, np.float32)
+    turns = [part for name in TURNS for part in (load_audio(NUMBER.parent / name).samples, pause)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "conversation.wav"
+        soundfile.write(path, np.concatenate(turns), 16_000)
+        open_tab(page, "Transcribe")
+        page.locator("#settings-drawer > button").click()
+        page.get_by_label("Tell speakers apart").click()
+        page.get_by_role("option", name="2", exact=True).click()
+        page.locator("#settings-drawer > button").click()
+        page.evaluate("document.querySelector('#status .message').outerHTML = ''")
+        transcribe(page, path)
+    page.locator("#text [data-speaker='S1']").first.click()
+    page.keyboard.type("Ada")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#text [data-speaker='Ada']")
 
 
 def inside(page, _: Path) -> None:

@@ -31,25 +31,10 @@ def bundled_app(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def empty_app(tmp_path_factory):
-    """Without a model there is no first example."""
-    app = App(tmp_path_factory.mktemp("empty"), "--model", "/no/such/checkpoint")
-    yield app
-    app.close()
-
-
-@pytest.fixture(scope="session")
 def client(app):
     from gradio_client import Client
 
     return Client(app.url, verbose=False, download_files=False)
-
-
-@pytest.fixture(scope="session")
-def bundled_client(bundled_app):
-    from gradio_client import Client
-
-    return Client(bundled_app.url, verbose=False, download_files=False)
 
 
 @pytest.fixture(scope="session")
@@ -75,84 +60,42 @@ def browser(start_browser):
     return start_browser()
 
 
-def new_page(browser, url: str, width: int = 1400, scheme: str = "light", **options):
-    """A page with the app on it; `page.problems` are its console errors, `page.elsewhere` requests to other sites."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.problems, page.elsewhere = [], []
-    page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or page.elsewhere.append(r.url))
-    page.goto(url)
-    page.wait_for_selector(".model-line, #model-line .message.warning")
-    return page
-
-
 @pytest.fixture
 def open_page(app, browser):
-    """open_page(width=…, scheme=…) -> a page of this test alone."""
-    pages = []
+    """open_page(width=…, scheme=…) -> a page with the app on it; `page.problems` are its console errors."""
+    contexts = []
 
-    def open_it(url: str = app.url, browser=browser, **options):
-        pages.append(new_page(browser, url, **options))
-        return pages[-1]
-
-    yield open_it
-    for page in pages:
-        page.context.close()
-
-
-@pytest.fixture(scope="module")
-def kept_pages():
-    pages = {}
-    yield pages
-    for page in pages.values():
-        page.context.close()
-
-
-@pytest.fixture
-def keep(kept_pages, browser, request):
-    """keep(name, url, prepare) -> the page of that name, which tests of a module share: opening one takes seconds.
-
-    The first test that asks for it opens it, in the browser that `start()` gives, and calls `prepare(page)`. After a
-    test that failed it is opened anew.
-    """
-    failed, used = request.session.testsfailed, []
-
-    def get(name: str, url: str, prepare=lambda page: None, start=lambda: browser):
-        used.append(name)
-        if name not in kept_pages:
-            kept_pages[name] = new_page(start(), url)
-            prepare(kept_pages[name])
-        page = kept_pages[name]
-        page.problems.clear()
+    def open_it(width: int = 1400, scheme: str = "light", url: str = app.url, browser=browser):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.problems, page.elsewhere = [], []
+        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or page.elsewhere.append(r.url))
+        page.goto(url)
+        page.wait_for_selector(".model-line, #model-line .message.warning")
         return page
 
-    yield get
-    if request.session.testsfailed > failed:
-        for name in {*used} & {*kept_pages}:
-            kept_pages.pop(name).context.close()
-
-
-@pytest.fixture(scope="session")
-def hearing(start_browser):
-    """hearing(recording) -> a browser whose microphone hears that recording, once, whenever it is switched on."""
-    return lambda recording: start_browser(
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={recording}%noloop",
-    )
+    yield open_it
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture
-def page_hearing(hearing, open_page, bundled_app):
-    """page_hearing(recording) -> a page in such a browser."""
+def page_hearing(start_browser, open_page, bundled_app):
+    """page_hearing(recording) -> a page whose microphone hears that recording, once, as soon as it is switched on."""
     browsers = []
 
     def open_it(recording):
-        browsers.append(hearing(recording))
-        return open_page(url=bundled_app.url, browser=browsers[-1])
+        browser = start_browser(
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={recording}%noloop",
+        )
+        browsers.append(browser)
+        return open_page(url=bundled_app.url, browser=browser)
 
     yield open_it
     for browser in browsers:

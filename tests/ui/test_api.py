@@ -1,16 +1,13 @@
 """The app as an API: what `gradio_client` gets."""
 
-import json
 import re
 
 import numpy as np
 import pytest
-from gradio_client import handle_file
+from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from pages import CLIP, DRAWN
-from running import ROOT, file_data, upload_file, write_wav
-
-NUMBER = handle_file(str(ROOT / "assets/speech/kokoro-number.wav"))
+from running import ROOT, write_wav
 
 
 def test_the_api_gives_the_whole_transcript(client):
@@ -19,29 +16,17 @@ def test_the_api_gives_the_whole_transcript(client):
     assert len(found["segments"][0]["tokens"]) == 40
 
 
-def test_a_recording_is_heard_live_and_ends_as_transcribe_has_it(bundled_client):
-    job = bundled_client.submit(NUMBER, api_name="/live")
+def test_a_recording_is_heard_live_and_ends_as_transcribe_has_it(bundled_app):
+    client = Client(bundled_app.url, verbose=False, download_files=False)
+    number = handle_file(str(ROOT / "assets/speech/kokoro-number.wav"))
+    job = client.submit(number, api_name="/live")
     whole = job.result(60)
     updates = job.outputs()[:-1]
     assert [update["seconds"] for update in updates][:3] == [0.5, 1.0, 1.5]
     assert updates[-1]["seconds"] == pytest.approx(whole["duration"], abs=0.01)
     assert any("seven" in update["tentative"] + update["committed"] for update in updates)
     assert [segment["text"] for update in updates for segment in update["segments"]]
-    assert whole["text"] == bundled_client.predict(NUMBER, api_name="/transcribe")["text"]
-
-
-def test_beams_and_speakers_are_settings_of_the_api_too(bundled_client):
-    options = {"beams": 2, "speakers": True, "api_name": "/transcribe"}
-    (segment,) = bundled_client.predict(NUMBER, **options)["segments"]
-    assert len(segment["nbest"]) == 2 and segment["speaker"] == "S1"
-
-
-def test_programs_without_a_client_may_leave_out_the_last_arguments(app, client):
-    path = upload_file(app, "clip.wav", CLIP.read_bytes())
-    answer = app.call("transcribe", [file_data(path), "en"])
-    text = client.predict(handle_file(str(CLIP)), "en", api_name="/transcribe")["text"]
-    assert json.loads(answer.split("event: complete\ndata: ")[1])[0]["text"] == text
-    assert "event: error" in app.call("transcribe", [])
+    assert whole["text"] == client.predict(number, api_name="/transcribe")["text"]
 
 
 @pytest.mark.parametrize("name", ["/transcribe", "/live", "/inspect"])
@@ -57,6 +42,15 @@ README = [
     for code in re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
     if "gradio_client" in code
 ]
+
+
+@pytest.mark.parametrize("code", README, ids=lambda code: re.search(r'api_name="/(\w+)"', code)[1])
+def test_the_examples_in_the_readme_run(code, bundled_app, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    exec(code.replace("http://127.0.0.1:7860", bundled_app.url), {})
+    assert capsys.readouterr().out.strip()
+    if "load_model" in code:
+        Client(bundled_app.url, verbose=False).predict("bundled", api_name="/load_model")
 
 
 def test_every_way_in_is_in_the_readme(client):

@@ -3,8 +3,7 @@
 import re
 import threading
 
-import pytest
-from pages import CLIP, go_to
+from pages import CLIP
 from running import ROOT, App, ask, file_data, upload_file
 
 
@@ -35,12 +34,9 @@ def test_a_page_that_others_can_reach_lets_nobody_load_a_checkpoint(tmp_path):
         app.close()
 
 
-@pytest.fixture
-def page(keep, app):
-    return keep("page", app.url, lambda page: go_to(page, "Model"))
-
-
-def test_a_failed_load_leaves_the_old_model_working(page):
+def test_a_failed_load_leaves_the_old_model_working(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Model").click()
     page.get_by_label("Checkpoint").fill("/no/such/folder")
     page.get_by_label("Checkpoint").press("Enter")
     page.click("#load")
@@ -50,7 +46,9 @@ def test_a_failed_load_leaves_the_old_model_working(page):
     assert "official" in page.inner_text("#model-line")
 
 
-def test_the_presets_are_listed_with_their_repositories_and_the_model_with_its_size(page):
+def test_the_presets_are_listed_with_their_repositories_and_the_model_with_its_size(open_page):
+    page = open_page()
+    page.get_by_role("tab", name="Model").click()
     assert re.search(r"[\d,]+ MB stored, [\d,]+ MB in memory", page.inner_text("#model-table"))
     page.locator("#presets > button").click()
     row = page.locator("#presets tr", has_text="iic/SenseVoiceSmall")
@@ -73,12 +71,16 @@ def test_every_open_page_learns_of_another_model(open_page, tmp_path):
         app.close()
 
 
-def test_without_a_model_the_page_opens_and_says_what_to_do(open_page, empty_app):
-    page = open_page(url=empty_app.url)
-    page.get_by_role("tab", name="Model").click()
-    page.wait_for_selector("#model-status .message.error")
-    assert "neither a folder, nor a hub id, nor a preset" in page.inner_text("#model-status")
-    assert page.locator("#load").is_visible()
+def test_without_a_model_the_page_opens_and_says_what_to_do(open_page, tmp_path):
+    app = App(tmp_path, "--model", "/no/such/checkpoint")
+    try:
+        page = open_page(url=app.url)
+        page.get_by_role("tab", name="Model").click()
+        page.wait_for_selector("#model-status .message.error")
+        assert "neither a folder, nor a hub id, nor a preset" in page.inner_text("#model-status")
+        assert page.locator("#load").is_visible()
+    finally:
+        app.close()
 
 
 def test_model_holder_refuses_a_second_load_while_one_is_running():

@@ -3,19 +3,15 @@
 import io
 import zipfile
 
-import pytest
 from pages import DONE, FORGET, text_of
 from running import ROOT
 
 SPEECH = ROOT / "assets/speech"
 
 
-@pytest.fixture
-def page(keep, bundled_app):
-    return keep("page", bundled_app.url, text_of)
-
-
-def test_several_recordings_become_a_list_and_one_zip(page, tmp_path):
+def test_several_recordings_become_a_list_and_one_zip(open_page, bundled_app, tmp_path):
+    page = open_page(url=bundled_app.url)
+    text_of(page)
     (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
     page.evaluate(FORGET)
     page.set_input_files(
@@ -34,9 +30,11 @@ def test_several_recordings_become_a_list_and_one_zip(page, tmp_path):
     assert len(archive.namelist()) == 10 and "computer" in archive.read("kokoro-command.txt").decode()
 
 
-def test_a_whole_folder_is_transcribed(page, tmp_path):
+def test_a_whole_folder_is_transcribed(open_page, bundled_app, tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.wav").write_bytes((SPEECH / "kokoro-command.wav").read_bytes())
+    page = open_page(url=bundled_app.url)
+    text_of(page)
     page.evaluate(FORGET)
     with page.expect_file_chooser() as chooser:
         page.click("#upload-folder")

@@ -79,28 +79,29 @@ def test_what_a_killed_server_left_is_deleted_and_what_a_running_one_has_stays(t
     assert not other.folder.exists() and mine.exists()
 
 
-@pytest.fixture(scope="module")
-def forgetful(tmp_path_factory):
-    app = App(tmp_path_factory.mktemp("forgetful"), *MODEL, before=SHORT_LIVES)
-    yield app
-    app.close()
+def test_uploads_and_downloads_are_deleted_after_their_time(tmp_path):
+    app = App(tmp_path, *MODEL, before=SHORT_LIVES)
+    try:
+        upload = Path(upload_file(app, "clip.wav", CLIP.read_bytes()))
+        assert "event: complete" in transcribe(app, upload)
+        wait_until(lambda: not files_of(app))
+    finally:
+        app.close()
 
 
-def test_uploads_and_downloads_are_deleted_after_their_time(forgetful):
-    upload = Path(upload_file(forgetful, "clip.wav", CLIP.read_bytes()))
-    assert "event: complete" in transcribe(forgetful, upload)
-    wait_until(lambda: not files_of(forgetful))
-
-
-def test_examples_work_however_long_the_server_runs(forgetful, open_page):
-    page = open_page(url=forgetful.url)
-    for _ in range(2):
-        page.evaluate("document.querySelector('#status .message').outerHTML = ''")
-        page.get_by_role("button", name="A phone number").first.click()
-        page.wait_for_selector("#status .message")
-        page.wait_for_selector("#status .message:not(.info)")
-        assert "Done" in page.inner_text("#status")
-        wait_until(lambda: not files_of(forgetful))
+def test_examples_work_however_long_the_server_runs(tmp_path, open_page):
+    app = App(tmp_path, *MODEL, before=SHORT_LIVES)
+    try:
+        page = open_page(url=app.url)
+        for _ in range(2):
+            page.evaluate("document.querySelector('#status .message').outerHTML = ''")
+            page.get_by_role("button", name="A phone number").first.click()
+            page.wait_for_selector("#status .message")
+            page.wait_for_selector("#status .message:not(.info)")
+            assert "Done" in page.inner_text("#status")
+            wait_until(lambda: not files_of(app))
+    finally:
+        app.close()
 
 
 def test_an_aborted_upload_is_deleted(tmp_path):

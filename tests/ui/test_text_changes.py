@@ -5,29 +5,17 @@ import re
 
 import numpy as np
 import pytest
-from pages import FORGET, open_sampling, open_settings, transcribe
+from pages import transcribe
 from running import ROOT, read_wav, write_wav
 
 COMMAND, NUMBER = ROOT / "assets/speech/kokoro-command.wav", ROOT / "assets/speech/kokoro-number.wav"
 
 
 @pytest.fixture
-def page(keep, bundled_app):
-    """A page with the first example as it was transcribed."""
-    new = []
-    page = keep("page", bundled_app.url, new.append)
-    if not new:  # a test may have changed the text
-        page.evaluate(FORGET)
-        page.get_by_role("button", name="A phone number").first.click()
-        page.wait_for_selector("#status .message.done")
-    page.wait_for_selector("#text .token")
+def page(open_page, bundled_app):
+    page = open_page(url=bundled_app.url)
+    page.wait_for_selector("#text .token")  # the first example
     return page
-
-
-@pytest.fixture
-def other(keep, bundled_app):
-    """A page for tests with recordings and settings of their own."""
-    return keep("other", bundled_app.url, lambda page: page.wait_for_selector("#text .token"))
 
 
 def saved(page, suffix: str) -> str:
@@ -73,10 +61,9 @@ def test_words_are_found(page):
     assert page.evaluate("CSS.highlights.get('current').size") == 1
 
 
-def test_speakers_have_colours_and_a_new_name_is_in_the_downloads(other, tmp_path):
-    page = other
+def test_speakers_have_colours_and_a_new_name_is_in_the_downloads(page, tmp_path):
     said = np.concatenate([read_wav(NUMBER), np.zeros(24000), read_wav(COMMAND), np.zeros(24000)])
-    open_settings(page)
+    page.locator("#settings-drawer > button").click()
     page.get_by_label("Tell speakers apart").click()
     page.get_by_role("option", name="2", exact=True).click()
     transcribe(page, write_wav(tmp_path / "two.wav", np.tile(said, 2)))
@@ -89,9 +76,9 @@ def test_speakers_have_colours_and_a_new_name_is_in_the_downloads(other, tmp_pat
     assert "<v Ada>" in saved(page, "vtt") and "Ada: " in saved(page, "txt") and "S1" not in saved(page, "vtt")
 
 
-def test_the_hypotheses_of_a_beam_search_are_drawn(other):
-    page = other
-    open_sampling(page)
+def test_the_hypotheses_of_a_beam_search_are_drawn(page):
+    page.locator("#settings-drawer > button").click()
+    page.get_by_text("Sampling: how the next token is chosen").click()
     page.get_by_label("number input for Beams").fill("4")
     page.get_by_label("number input for Beams").press("Tab")
     transcribe(page, NUMBER)
@@ -99,8 +86,7 @@ def test_the_hypotheses_of_a_beam_search_are_drawn(other):
     assert page.locator("#beams .textpoint:has-text('score')").count() >= 2
 
 
-def test_the_timeline_of_a_long_recording_opens_on_half_a_minute_and_the_strip_moves_it(other, tmp_path):
-    page = other
+def test_the_timeline_of_a_long_recording_opens_on_half_a_minute_and_the_strip_moves_it(page, tmp_path):
     transcribe(page, write_wav(tmp_path / "long.wav", np.tile(np.concatenate([read_wav(NUMBER), np.zeros(16000)]), 10)))
     page.wait_for_selector("#timeline .main-svg")
     shown = "document.querySelector('#timeline .js-plotly-plot')._fullLayout.xaxis.range"

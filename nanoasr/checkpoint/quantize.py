@@ -20,7 +20,7 @@ _EMBEDDINGS = ("llm.model.embed_tokens.weight", "llm.lm_head.weight")
 
 @dataclass(frozen=True)
 class Quantization:
-    """Store the weights of some parts as integers of 2 to 8 bits, with a scale and an offset for each group.
+    """Store the weights of some parts as integers of 4, 6 or 8 bits, with a scale and an offset for each group.
 
     Weights that a checkpoint stores in as few bits or fewer stay as they are; those in more bits are quantized
     again from the values they stand for, with the error of both roundings. Rows that do not divide into groups of
@@ -36,8 +36,8 @@ class Quantization:
     embeddings: bool = True
 
     def __post_init__(self) -> None:
-        if self.bits not in BITS:
-            raise OptionError(f"quantization to {self.bits!r} bits: use 2, 3, 4, 5, 6 or 8")
+        if self.bits not in (4, 6, 8):
+            raise OptionError(f"quantization to {self.bits!r} bits: use 4, 6 or 8")
         if self.group_size not in GROUP_SIZES:
             raise OptionError(f"quantization in groups of {self.group_size!r}: use 32, 64 or 128")
         unknown = [part for part in self.parts if part not in _PREFIXES]

@@ -60,7 +60,7 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             gr.HTML(_HOLD, elem_id="hold-box", js_on_load="nanoasr.microphone.hold(element)")
-            with gr.Row():
+            with gr.Row(elem_id="uploads"):
                 upload, folder = (
                     gr.UploadButton(
                         label, type="filepath", file_count=count, elem_id=name, size="sm", min_width=120
@@ -78,7 +78,7 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
                 with gr.Accordion("Sources and licences of the examples", open=False):
                     gr.Markdown(licences())
         with gr.Column(scale=3, min_width=300):
-            with gr.Row():
+            with gr.Row(elem_id="actions"):
                 run = gr.Button("Transcribe", variant="primary", elem_id="transcribe", min_width=120)
                 stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", min_width=90)
             status = gr.HTML(html.message(_INVITATION), elem_id="status")

@@ -51,6 +51,6 @@ def build_page(shared: SharedModel, example: FirstExample, *, max_minutes: float
 
 class _Page(gr.Blocks):
     async def preprocess_data(self, block_fn, inputs, *rest):
-        """Let programs without Gradio's client leave out the last arguments of a named endpoint, as its client does."""
-        missing = block_fn.inputs[len(inputs) :] if block_fn.api_visibility == "public" else ()
+        """Let programs without Gradio's client leave out the last arguments of `/transcribe`, as its client does."""
+        missing = block_fn.inputs[len(inputs) :] if inputs and block_fn.api_name == "transcribe" else ()
         return await super().preprocess_data(block_fn, [*inputs, *(item.value for item in missing)], *rest)

@@ -7,7 +7,7 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from pages import CLIP, DRAWN
-from running import ROOT, write_wav
+from running import ROOT, upload_file, write_wav
 
 
 def test_the_api_gives_the_whole_transcript(client):
@@ -120,3 +120,10 @@ def test_the_model_can_be_loaded_again_in_fewer_bits(client):
     found = client.predict(before["source"], quantize="llm-8bit", api_name="/load_model")
     assert found["precision"] != before["precision"]
     assert client.predict(before["source"], api_name="/load_model") == before
+
+
+def test_transcribe_fills_in_what_a_program_leaves_out_and_load_model_does_not(app):
+    recording = {"path": upload_file(app, "clip.wav", CLIP.read_bytes()), "meta": {"_type": "gradio.FileData"}}
+    assert "event: complete" in app.call("transcribe", [recording])
+    loaded = app.call("model", [])
+    assert "event: complete" not in app.call("load_model", []) and app.call("model", []) == loaded

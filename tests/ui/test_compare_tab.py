@@ -4,11 +4,12 @@ import csv
 import io
 import re
 
+import numpy as np
 import pytest
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from pages import CLIP, width_left_over
-from running import ROOT, file_data
+from running import ROOT, file_data, read_wav, write_wav
 
 NUMBER = ROOT / "assets/speech/kokoro-number.wav"
 
@@ -128,9 +129,9 @@ def test_no_file_of_the_machine_is_compared(app, path):
     assert answer.startswith("event: error")
 
 
-def test_stop_keeps_what_was_done(bundled_app, open_page):
+def test_stop_keeps_what_was_done(bundled_app, open_page, tmp_path):
     page = open_page(url=bundled_app.url)
-    choose_recording(page, ROOT / "assets/speech/jfk.flac")
+    choose_recording(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(NUMBER), 10)))  # 21 runs take long
     page.get_by_label("number input for Repeats").fill("10")
     page.get_by_label("number input for Repeats").press("Tab")
     page.click("#compare")

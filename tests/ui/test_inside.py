@@ -1,5 +1,6 @@
 """The Inside tab, in a browser and as an API."""
 
+import contextlib
 from pathlib import Path
 
 import mlx.core as mx
@@ -29,17 +30,24 @@ def asr():
 
 
 @pytest.fixture(scope="module")
-def story(open_story):
+def story(browser, bundled_app):
     """A page of the bundled model that shows the phone number from inside; for tests that leave it as it was."""
-    return open_story()
+    with stories(browser, bundled_app) as open_it:
+        yield open_it()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def open_story(browser, bundled_app):
     """open_story(width=…, …) -> a page on which the phone number was followed through the network."""
+    with stories(browser, bundled_app) as open_it:
+        yield open_it
+
+
+@contextlib.contextmanager
+def stories(browser, app):
     contexts = []
 
-    def open_it(url: str = bundled_app.url, recording=NUMBER, start: float = 0, wanted: str = DONE, **options):
+    def open_it(url: str = app.url, recording=NUMBER, start: float = 0, wanted: str = DONE, **options):
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}} | options)
         contexts.append(context)
         page = context.new_page()

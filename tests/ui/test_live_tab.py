@@ -128,6 +128,25 @@ def test_a_live_session_goes_on_after_lost_packets(page_hearing, tmp_path, lost)
     assert "seven three one" in stop(page)
 
 
+def test_a_live_session_goes_on_without_a_piece_that_was_lost_for_good_and_says_so(page_hearing, tmp_path):
+    page, lost = listen(page_hearing, tmp_path, COMMAND, NUMBER), []
+    page.wait_for_selector("#live-segments li")
+
+    def lose(route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.request)
+            route.fulfill(status=502)
+
+    page.route("**/queue/join*", lose)
+    page.wait_for_selector("#live-status .message.recording:text('of sound were lost on the way')")
+    page.wait_for_function(COMMITTED.format("eight five"))
+    said = stop(page)
+    assert lost and "computer" in said and "eight five" in said
+    assert "of sound were lost on the way" in page.inner_text("#live-status")
+
+
 def test_two_visitors_at_once_do_not_mix(page_hearing, tmp_path):
     pages = []
     for name, recording in (("a", COMMAND), ("b", NUMBER)):

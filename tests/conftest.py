@@ -1,5 +1,6 @@
 """Imported before any test, so that MLX gets its BLAS whatever the first test imports."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,13 +23,16 @@ COMPILE = "import numpy as np; from nanoasr.audio.sound import describe_sound; d
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Fill numba's cache before pytest-xdist starts its workers: processes that fill it at once crash."""
-    if getattr(config.option, "numprocesses", None):  # in the process that starts workers, and only there
-        subprocess.run([sys.executable, "-c", COMPILE], check=False)
+    """Prepare for pytest-xdist's workers, in the process that starts them."""
+    if getattr(config.option, "numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # products in one thread: the workers would wait for each other's
+        subprocess.run([sys.executable, "-c", COMPILE], check=False)  # processes that fill numba's cache at once crash
 
 
 @pytest.hookimpl(trylast=True)  # once tests/ui/conftest.py has marked its tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that have most slow tests, so that two workers end at about the same time."""
+    """Put files with most slow tests first, so that two workers end at about the same time, but those with a browser
+    last: in a worker that has started Playwright, asyncio.run() fails."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    browser = {item.path for item in items if "start_browser" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in browser, -slow[item.path]))

@@ -32,6 +32,8 @@ def bench_live(plan: Plan, subject: Subject, log: Log = lambda line: None) -> Re
     if plan.tokens <= _WRONG:
         raise OptionError(f"--tokens {plan.tokens}: must be more than {_WRONG}")
     asr = prepare(plan, subject, log)
+    if asr.family != "nano":
+        raise OptionError(f"--live measures nano checkpoints; this is {asr.family}")
     rows: list[Row] = []
     contests: list[Contest] = []
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""Other packages' Fun-ASR-Nano to measure against."""
+"""Other packages to measure against."""
 
 import contextlib
 import importlib.util
@@ -12,14 +12,23 @@ from ..audio.files import SAMPLE_RATE
 from ..checkpoint.load import Checkpoint
 from ..errors import NanoASRError, OptionError
 from .contender import Contender
+from .funasr import funasr
 from .mlx_audio import mlx_audio, mlx_audio_process
 from .subject import Subject
 from .transformers import transformers
 
+PEERS = {"nano": ("mlx-audio", "transformers"), "sensevoice": ("funasr",), "paraformer": ("funasr",)}  # by family
 _NEEDED = {
+    "funasr": ("torch", "torchaudio", "funasr"),
     "mlx-audio": ("mlx_audio.stt.models.fun_asr_nano.fun_asr_nano",),
     "transformers": ("torch", "transformers.models.fun_asr_nano.modeling_fun_asr_nano"),
 }
+
+
+def check_family(package: str, family: str) -> None:
+    """Raise OptionError unless the package's models of this family can be measured."""
+    if package not in PEERS[family]:
+        raise OptionError(f"--against {package}: with {family} use {' or '.join(PEERS[family])}")
 
 
 def check_installed(package: str) -> None:
@@ -46,7 +55,9 @@ def contenders(
     """
     if any(isinstance(module, (nn.QuantizedLinear, nn.QuantizedEmbedding)) for module in checkpoint.model.modules()):
         raise OptionError("--against compares networks that are not quantized")
-    if package == "transformers":
+    if package == "funasr":
+        yield [funasr(checkpoint, samples)]
+    elif package == "transformers":
         yield [backend.run(transformers, checkpoint, samples, tokens)]
     elif backend.on_cpu and backend.blas_path:
         here = backend.run(mlx_audio, checkpoint, samples, tokens, label=", our BLAS")

@@ -72,7 +72,7 @@ class Report:
     blas: str | None
     gflops: float
     mlx: str
-    tokens: int  # in each text
+    tokens: int | None  # in each text; None where the audio decides
     draft: str | float | None
     rows: tuple[Row, ...]
     flows: tuple[Flow, ...]
@@ -92,7 +92,9 @@ class Report:
             for r in self.rows
         ]
         head = ("stage", "recordings", "median (range)", "× real time", "MLX memory", "tokens a pass")
-        lines += [f"{self.tokens} tokens a text, {self._drafts()}", "", *_columns([head, *rows])]
+        if self.tokens:
+            lines += [f"{self.tokens} tokens a text, {self._drafts()}", ""]
+        lines += _columns([head, *rows])
         flows = [
             (
                 f"VAD {'on' if f.vad else 'off'}, {f.batch} at a time",

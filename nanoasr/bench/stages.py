@@ -15,11 +15,12 @@ from ..decode.generate import generate
 from ..decode.prompt import build_prompt
 from ..decode.request import Request
 from ..decode.sampling import Sampling
-from ..errors import NanoASRError
+from ..errors import NanoASRError, OptionError
+from ..families.base import DecodeOptions, SegmentJob
 from ..recognizer import Recognizer
 from ..results.timings import Timings
 from .drafts import give_drafts
-from .peers import check_installed, contenders
+from .peers import check_family, check_installed, contenders
 from .report import Contest, Flow, Report, Row
 from .subject import Plan, Subject, synthetic_speech
 from .timing import Work, seconds_of, seconds_until_read, take_turns
@@ -48,8 +49,10 @@ class Transcription:
         return seconds
 
     @property
-    def tokens_a_pass(self) -> float:
-        """Tokens by decoder passes, of which the prefill of each segment is one: 1 without drafts."""
+    def tokens_a_pass(self) -> float | None:
+        """Tokens by decoder passes, of which the prefill of each segment is one: 1 without drafts. None in one pass."""
+        if self._asr.family != "nano":
+            return None
         return self.timings.tokens / max(1, self.timings.steps + self._segments)
 
 
@@ -75,6 +78,10 @@ def prepare(plan: Plan, subject: Subject, log: Log) -> Recognizer:
         check_installed(plan.against)
     log("loading")
     asr = subject.recognizer()
+    if plan.against:
+        check_family(plan.against, asr.family)
+    if plan.draft and asr.family != "nano":
+        raise OptionError(f"--draft concerns nano checkpoints; this is {asr.family}")
     if isinstance(plan.draft, float):
         give_drafts(asr.model_family, plan.draft)
     return asr
@@ -96,7 +103,7 @@ def make_report(
         blas=backend.blas_path if backend.on_cpu else None,
         gflops=backend.measure_gflops(),
         mlx=metadata.version("mlx"),
-        tokens=plan.tokens,
+        tokens=plan.tokens if asr.family == "nano" else None,
         draft=plan.draft,
         rows=tuple(rows),
         flows=tuple(flows),
@@ -109,8 +116,11 @@ def make_report(
 def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> dict[str, Work]:
     """Return the work of each stage on `batch` copies of a recording.
 
-    The decoding step is one token without drafts; the transcription uses drafts where the plan has some.
+    The decoding step is one token without drafts; the transcription uses drafts where the plan has some. Families that
+    decode in one pass have features, encoder and transcription.
     """
+    if asr.family != "nano":
+        return _one_pass_works(asr, samples, batch, plan)
     model, cmvn = asr.checkpoint.model, asr.checkpoint.cmvn
     prompt = build_prompt(asr.checkpoint.tokenizer)
     sampling = Sampling(max_tokens=plan.tokens)
@@ -153,6 +163,24 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) ->
         "decoding step": lambda: backend.run(step),
         "transcription": Transcription(asr, [samples] * batch, batch, plan),
     }
+
+
+def _one_pass_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> dict[str, Work]:
+    family, cmvn, jobs = asr.model_family, asr.checkpoint.cmvn, [SegmentJob(samples, DecodeOptions())] * batch
+
+    def inputs() -> tuple[mx.array, mx.array]:
+        x = mx.array(np.stack([samples] * batch))
+        frames = features(x, cmvn=cmvn)
+        mx.eval(x, frames)
+        return x, frames
+
+    x, frames = backend.run(inputs)
+    stages = {
+        "features": lambda: features(x, cmvn=cmvn),
+        "encoder": lambda: family.run_encoder(jobs, frames, None),
+    }
+    works = {name: lambda work=work: backend.run(seconds_until_read, work) for name, work in stages.items()}
+    return works | {"transcription": Transcription(asr, [samples] * batch, batch, plan)}
 
 
 def _measure_stages(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> list[Row]:

@@ -31,7 +31,7 @@ class Plan:
     tokens: int = 60
     repeats: int = 7
     recordings: int | None = None  # None: 64, on a CPU 4
-    against: str | None = None  # "mlx-audio" or "transformers"
+    against: str | None = None  # "mlx-audio", "transformers" or "funasr"
     draft: str | float | None = None  # "auto", or how likely each token of a draft is right
 
 
@@ -50,7 +50,7 @@ class Subject:
         if not self.random:
             checkpoint = load_checkpoint(self.source, self.quantize, self.dtype)
             if checkpoint.family != "nano":
-                raise OptionError(f"bench measures nano checkpoints; this is {checkpoint.family}")
+                return checkpoint
             return replace(checkpoint, tokenizer=_EndlessTokenizer(checkpoint.tokenizer))
         if self.source is not None:
             raise OptionError("--model names a network and --random builds one: use either")

@@ -18,10 +18,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
   %(prog)s --random --against mlx-audio --json bench.json --plot bench.html
   %(prog)s --random --draft 0.9 --against transformers
   %(prog)s --live --random --against mlx-audio
+  %(prog)s --model ./SenseVoiceSmall --batch 1 --against funasr
 
-Work of more than 10 s is not warmed up, and nothing is repeated for more than a minute. Every text has exactly --tokens
-tokens: end tokens and loop detection are off. --draft concerns transcriptions; with a number the CTC branch runs, but
-what it writes is replaced by the decoder's own text with random errors.""",
+Work of more than 10 s is not warmed up, and nothing is repeated for more than a minute. A nano model's texts have
+exactly --tokens tokens: end tokens and loop detection are off. --draft concerns its transcriptions; with a number the
+CTC branch runs, but what it writes is replaced by the decoder's own text with random errors.""",
     )
     parser.set_defaults(run=run)
     add_model(parser)
@@ -34,7 +35,11 @@ what it writes is replaced by the decoder's own text with random errors.""",
     add("--draft", type=_draft, metavar="D", help="none (default), auto, or how likely a drafted token is right: 0.9")
     add("--repeats", type=count, default=7, metavar="N", help="repetitions of each measurement (default 7)")
     add("--recordings", type=count, metavar="N", help="recordings in the throughput test (default 64, on a CPU 4)")
-    add("--against", choices=("mlx-audio", "transformers"), help="measure this package too, with the same weights")
+    add(
+        "--against",
+        choices=("mlx-audio", "transformers", "funasr"),
+        help="measure this package too, with the same weights",
+    )
     add("--json", type=Path, metavar="FILE", help="write all figures to FILE")
     add("--plot", type=Path, metavar="FILE.html", help="write a chart to FILE.html")
 

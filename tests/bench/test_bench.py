@@ -188,7 +188,7 @@ def test_a_model_and_random_weights_exclude_each_other():
         backend.run(Subject("nano", random=True).load)
 
 
-@pytest.mark.parametrize("package", ["mlx-audio", "transformers"])
+@pytest.mark.parametrize("package", ["mlx-audio", "transformers", "funasr"])
 def test_a_package_that_is_not_installed_is_one_clear_line(package):
     if importlib.util.find_spec(package.replace("-", "_")):
         pytest.skip(f"{package} is installed")
@@ -206,6 +206,26 @@ def test_a_package_that_is_installed_is_measured_on_the_same_weights(package):
     assert {contest.stage for contest in report.contests} == set(STAGES) - {"features", "prefill", "CTC branch"}
     [agreement] = [note for note in report.notes if "differ by at most" in note]
     assert float(agreement.split("at most ")[1].split()[0]) < 1e-4
+
+
+def test_a_family_that_decodes_in_one_pass_has_fewer_stages():
+    report = bench(PLAN, Subject(str(PARITY / "families/paraformer")))
+    assert [row.stage for row in report.rows if row.batch == 3] == ["features", "encoder", "transcription"] * 2
+    assert "tokens a text" not in str(report)
+
+
+def test_funasr_reads_the_same_folder():
+    pytest.importorskip("funasr")
+    plan = Plan((1.0,), (1,), repeats=1, recordings=1, against="funasr")
+    report = bench(plan, Subject(str(PARITY / "families/sensevoice"), dtype="float32"))
+    assert [contest.stage for contest in report.contests] == ["transcription"]
+
+
+@pytest.mark.parametrize(("package", "checkpoint"), [("funasr", "official"), ("transformers", "families/sensevoice")])
+def test_a_package_that_lacks_the_family_is_refused(monkeypatch, package, checkpoint):
+    monkeypatch.setattr("nanoasr.bench.stages.check_installed", lambda package: None)
+    with pytest.raises(OptionError, match="use"):
+        bench(replace(PLAN, against=package), Subject(str(PARITY / checkpoint)))
 
 
 def test_the_command_prints_the_table_and_writes_json_and_chart(tmp_path, capsys):

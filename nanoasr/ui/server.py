@@ -15,6 +15,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000000")  # summe
 
 import gradio as gr
 import gradio.http_server
+import gradio.processing_utils
 import safehttpx  # what Gradio fetches with
 import uvicorn
 from fastapi.exceptions import RequestValidationError
@@ -57,6 +58,8 @@ def run(
         os.environ["GRADIO_TEMP_DIR"] = str(storage.folder)
         refuse_web_addresses()
         gradio.http_server.Server = _Server
+        # ffprobe, where there is one, would be given every recording, the examples of each start too (1 s)
+        gradio.processing_utils.ffmpeg_installed = lambda: False
         page = build()
         app = GuardedApp(hosts, Limits(upload=4 * limit + 2**20), storage.room, api)
         page.launch(
@@ -81,6 +84,7 @@ def run(
 
 def _warm_up(work: Callable[[], object]) -> None:
     work()
+    gc.enable()
     gc.collect()
     gc.freeze()  # a million objects of libraries stay for good: looking through them again stops everyone for long
 

@@ -1,13 +1,14 @@
 """What strangers may send, raw: addresses, paths, files and payloads of every kind."""
 
 import json
+import os
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 from gradio_client import handle_file
-from running import SPEECH, ask, file_data, write_wav
+from running import SPEECH, App, ask, file_data, write_wav
 
 CLIP = SPEECH / "LJ002-0020.wav"
 SECRET = "root:"  # of /etc/passwd
@@ -116,3 +117,15 @@ def test_uploads_beyond_the_limit_are_refused(client, tmp_path):
 def test_malformed_payloads_are_answered(app, data):
     answer = app.call("transcribe", data)
     assert "error" in answer and "Traceback" not in answer
+
+
+def test_ffmpegs_programs_are_not_given_recordings(tmp_path, monkeypatch):
+    programs, started = tmp_path / "bin", tmp_path / "started"
+    programs.mkdir()
+    for name in ("ffmpeg", "ffprobe"):
+        (programs / name).write_text(f"#!/bin/sh\necho {name} $@ >> {started}\nexit 1\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    app = App(tmp_path)  # which offers example recordings
+    app.close()
+    assert not started.exists(), started.read_text()

@@ -139,6 +139,26 @@ def test_a_closed_tab_frees_its_job(app, open_page, tmp_path):
     upload(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(CLIP), 50)))
     streamed(page, 20)
     page.close()
+    wait_until_idle(app)
+
+
+def test_a_reload_in_the_middle_of_a_job_frees_it_and_the_page_works(app, open_page, tmp_path):
+    page = open_page()
+    draw_at_random(page, most_tokens=2048)
+    upload(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(CLIP), 50)))
+    streamed(page, 20)
+    page.reload()
+    page.wait_for_selector("#text .paragraph, #status .message.warning")  # the first example
+    page.problems.clear()  # what the page that was left said of its broken connection
+    wait_until_idle(app)
+    page.evaluate(FORGET)
+    upload(page, CLIP)
+    page.wait_for_selector("#status .message.done, #status .message.warning")
+    page.wait_for_selector("#text .paragraph")
+    assert page.problems == []
+
+
+def wait_until_idle(app) -> None:
     for _ in range(40):
         before = work_done(app)
         time.sleep(0.5)

@@ -26,6 +26,7 @@ from .subject import Plan, Subject, synthetic_speech
 from .timing import Work, seconds_of, seconds_until_read, take_turns
 
 Log = Callable[[str], None]
+Stage = Callable[[], mx.array]
 
 
 class Transcription:
@@ -119,26 +120,45 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) ->
     The decoding step is one token without drafts; the transcription uses drafts where the plan has some. Families that
     decode in one pass have features, encoder and transcription.
     """
-    if asr.family != "nano":
-        return _one_pass_works(asr, samples, batch, plan)
-    model, cmvn = asr.checkpoint.model, asr.checkpoint.cmvn
+    cmvn = asr.checkpoint.cmvn
+
+    def inputs() -> tuple[mx.array, mx.array]:
+        x = mx.array(np.stack([samples] * batch))
+        frames = features(x, cmvn=cmvn)
+        mx.eval(x, frames)
+        return x, frames
+
+    x, frames = backend.run(inputs)
+    if asr.family == "nano":
+        stages, step = _nano_works(asr, frames, plan)
+    else:
+        jobs = [SegmentJob(samples, DecodeOptions())] * batch
+        stages, step = {"encoder": lambda: asr.model_family.run_encoder(jobs, frames, None)}, {}
+    stages = {"features": lambda: features(x, cmvn=cmvn)} | stages
+    works: dict[str, Work] = {
+        name: lambda work=work: backend.run(seconds_until_read, work) for name, work in stages.items()
+    }
+    return works | step | {"transcription": Transcription(asr, [samples] * batch, batch, plan)}
+
+
+def _nano_works(asr: Recognizer, frames: mx.array, plan: Plan) -> tuple[dict[str, Stage], dict[str, Work]]:
+    """Return the stages after the features, and the decoding step, which times itself."""
+    model, batch = asr.checkpoint.model, len(frames)
     prompt = build_prompt(asr.checkpoint.tokenizer)
     sampling = Sampling(max_tokens=plan.tokens)
 
     def inputs() -> list[mx.array]:
-        x = mx.array(np.stack([samples] * batch))
-        frames = features(x, cmvn=cmvn)
         encoded = model.encode(frames)
         audio = model.adapt(encoded)[:, : model.audio_token_count(frames.shape[1])]
         before, after = (
             mx.broadcast_to(model.llm.embed(mx.array(ids)), (batch, len(ids), audio.shape[2]))
             for ids in (prompt.prefix, prompt.suffix)
         )
-        made = [x, frames, encoded, mx.concatenate([before, audio, after], axis=1)]
+        made = [encoded, mx.concatenate([before, audio, after], axis=1)]
         mx.eval(made)
         return made
 
-    x, frames, encoded, embedded = backend.run(inputs)
+    encoded, embedded = backend.run(inputs)
 
     def step() -> float:
         requests = [Request(row, sampling) for row in embedded]
@@ -148,39 +168,14 @@ def stage_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) ->
     def prefill() -> mx.array:
         return model.llm.logits(model.llm(embedded, model.llm.new_cache())[:, -1])
 
-    stages: dict[str, Callable[[], mx.array]] = {
-        "features": lambda: features(x, cmvn=cmvn),
+    stages: dict[str, Stage] = {
         "encoder": lambda: model.encode(frames),
         "adaptor": lambda: model.adapt(encoded),
         "prefill": prefill,
     }
     if model.config.ctc:
         stages["CTC branch"] = lambda: model.ctc_logits(encoded)
-    works: dict[str, Work] = {
-        name: lambda work=work: backend.run(seconds_until_read, work) for name, work in stages.items()
-    }
-    return works | {
-        "decoding step": lambda: backend.run(step),
-        "transcription": Transcription(asr, [samples] * batch, batch, plan),
-    }
-
-
-def _one_pass_works(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> dict[str, Work]:
-    family, cmvn, jobs = asr.model_family, asr.checkpoint.cmvn, [SegmentJob(samples, DecodeOptions())] * batch
-
-    def inputs() -> tuple[mx.array, mx.array]:
-        x = mx.array(np.stack([samples] * batch))
-        frames = features(x, cmvn=cmvn)
-        mx.eval(x, frames)
-        return x, frames
-
-    x, frames = backend.run(inputs)
-    stages = {
-        "features": lambda: features(x, cmvn=cmvn),
-        "encoder": lambda: family.run_encoder(jobs, frames, None),
-    }
-    works = {name: lambda work=work: backend.run(seconds_until_read, work) for name, work in stages.items()}
-    return works | {"transcription": Transcription(asr, [samples] * batch, batch, plan)}
+    return stages, {"decoding step": lambda: backend.run(step)}
 
 
 def _measure_stages(asr: Recognizer, samples: np.ndarray, batch: int, plan: Plan) -> list[Row]:

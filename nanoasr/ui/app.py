@@ -25,7 +25,7 @@ def serve(
 
     allow_hosts names the hosts under which a proxy serves the page, for example asr.example.org.
     """
-    gc.disable()  # until the server runs: a fifth of the time that imports take
+    gc.disable()  # until the page is served: a fifth of the time that imports take
     from .api import make_api
     from .log import escape_controls
     from .models import Access, SharedModel
@@ -40,6 +40,11 @@ def serve(
 
     example = FirstExample(shared)
     threading.Thread(target=example.prepare, name="nanoasr-example", daemon=True).start()
+
+    def on_start() -> None:
+        gc.enable()
+        example.ready.wait()
+
     local = host in _LOCAL and not share
     access = Access.NAMED if auth else Access.ANY if local and not allow_hosts else Access.NONE
     # Without a login, a page of another site could address this machine by a name of its own (DNS rebinding).
@@ -49,7 +54,7 @@ def serve(
             lambda: build_page(shared, example, max_minutes=max_minutes, access=access),
             max_upload_mb=max_upload_mb,
             hosts=hosts,
-            on_start=example.ready.wait,
+            on_start=on_start,
             api=beside,
             server_name=host,
             server_port=port,
@@ -57,4 +62,5 @@ def serve(
             auth=auth,
         )
     finally:
+        gc.enable()  # where it could not start
         shared.wait()  # Python must not exit while a model is being loaded

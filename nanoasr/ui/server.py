@@ -83,7 +83,6 @@ def run(
 
 
 def _warm_up(work: Callable[[], object]) -> None:
-    gc.enable()  # `app.serve` disabled it
     work()
     gc.collect()
     gc.freeze()  # a million objects of libraries stay for good: looking through them again stops everyone for long

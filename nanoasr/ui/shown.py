@@ -44,20 +44,24 @@ class Shown:
 
 
 class FirstExample:
-    """The best example, transcribed once at the start: the page opens with it, and later work need not warm up."""
+    """The best example, transcribed and drawn once at the start: the page opens with it, and later work is warm."""
 
     def __init__(self, model: SharedModel):
         self._model = model
         self.ready = threading.Event()
         self.shown: Shown | None = None
+        self.whole: plots.Sound | None = None
+        self.timeline: object = None  # it fits into WINDOW
 
     def prepare(self) -> None:
         """Transcribe the example; without a model the page opens empty."""
         try:
             if paths := shipped():
                 found = self._model.get().transcribe(str(paths[0]), alternatives=True)
-                plots.timeline(plots.sound(paths[0], found.duration), found)  # importing Plotly takes time, too
-                self.shown = Shown(str(paths[0]), found)
+                shown = Shown(str(paths[0]), found)
+                self.whole = overview(shown)
+                self.timeline = plots.timeline(self.whole, found)
+                self.shown = shown
         except Exception as error:
             user_message(error, "the first example failed")
         finally:

@@ -1,6 +1,5 @@
 """The Transcribe tab: recordings in, text as it is written, and below it everything that can be seen of it."""
 
-import functools
 import json
 import threading
 import time
@@ -203,12 +202,8 @@ def build(page: gr.Blocks, model: SharedModel, example: FirstExample, max_second
     def open_it(shown: Shown, keep: bool = False) -> dict:
         update = {audio: shown.path, **written(shown, keep), **measured(shown)}
         if shown is example.shown:
-            return update | drawn_example()
+            return update | {strip: html.overview(example.whole, 0.0, WINDOW), timeline: example.timeline}
         return update | (drawn(shown, overview(shown)) if shown.path else {})
-
-    @functools.cache  # every visit begins with it
-    def drawn_example() -> dict:
-        return drawn(example.shown, overview(example.shown))
 
     def first_screen(request: gr.Request, packed: str) -> Iterator[dict]:
         try:

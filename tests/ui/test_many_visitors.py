@@ -134,19 +134,12 @@ def test_the_page_tells_the_time_left():
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="the processor time is read from /proc")
 def test_a_closed_tab_frees_its_job(app, open_page, tmp_path):
-    page = open_page()
-    draw_at_random(page, most_tokens=2048)
-    upload(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(CLIP), 50)))
-    streamed(page, 20)
-    page.close()
+    transcribing(open_page, tmp_path).close()
     wait_until_idle(app)
 
 
 def test_a_reload_in_the_middle_of_a_job_frees_it_and_the_page_works(app, open_page, tmp_path):
-    page = open_page()
-    draw_at_random(page, most_tokens=2048)
-    upload(page, write_wav(tmp_path / "long.wav", np.tile(read_wav(CLIP), 50)))
-    streamed(page, 20)
+    page = transcribing(open_page, tmp_path)
     page.reload()
     page.wait_for_selector("#text .paragraph, #status .message.warning")  # the first example
     page.problems.clear()  # what the page that was left said of its broken connection
@@ -156,6 +149,15 @@ def test_a_reload_in_the_middle_of_a_job_frees_it_and_the_page_works(app, open_p
     page.wait_for_selector("#status .message.done, #status .message.warning")
     page.wait_for_selector("#text .paragraph")
     assert page.problems == []
+
+
+def transcribing(open_page, folder: Path):
+    """A page in the middle of a long recording."""
+    page = open_page()
+    draw_at_random(page, most_tokens=2048)
+    upload(page, write_wav(folder / "long.wav", np.tile(read_wav(CLIP), 50)))
+    streamed(page, 20)
+    return page
 
 
 def wait_until_idle(app) -> None:

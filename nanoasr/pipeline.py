@@ -12,7 +12,7 @@ from . import backend
 from .audio.reader import Cut, Recording
 from .decode.sampling import Sampling
 from .errors import NanoASRError
-from .families.base import DecodedSegment, DecodeOptions, SegmentJob
+from .families.base import DecodedSegment, DecodeOptions, Outcome, SegmentJob
 from .results.segments import Tags
 from .results.transcript import Segment, Timings, Transcript, join_texts
 from .scheduler import Call, Scheduler
@@ -46,7 +46,7 @@ def transcripts(
     call, stopped = Call(batch_size), threading.Event()
     unfinished: deque[PendingTranscript] = deque()
     gathered: list[tuple[PendingTranscript, Cut, SegmentJob]] = []
-    queued: deque[tuple[PendingTranscript, Cut, Future[DecodedSegment]]] = deque()
+    queued: deque[tuple[PendingTranscript, Cut, Future[Outcome]]] = deque()
 
     def cancelled() -> bool:
         return stopped.is_set() or bool(callbacks.cancelled and callbacks.cancelled())

@@ -12,11 +12,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from . import backend
-from .families.base import DecodedSegment, DecodeOptions, Family, SegmentJob
+from .families.base import DecodedSegment, DecodeOptions, Family, Outcome, SegmentJob
 
 MOST_ROWS = 8 if backend.on_cpu else 64
 _AT_ONCE = 16.0 if backend.on_cpu else 1000.0  # seconds of audio encoded in one piece of work
 _PATIENCE = 0.0 if backend.on_cpu else 0.1  # seconds that a segment waits for others, to be encoded with them
+_GATHERED = 2  # until so large a part of the rows in the batch waits (one half), or _PATIENCE is over
 _PIECE = 0.02  # seconds of decoder passes before other work of the worker thread gets its turn
 
 
@@ -45,13 +46,13 @@ class Scheduler:
         self._scheduled = False
         self._noticed: float | None = None  # when the first of the segments that may begin was seen to wait
 
-    def submit(self, job: SegmentJob, call: Call | None = None) -> "Future[DecodedSegment]":
+    def submit(self, job: SegmentJob, call: Call | None = None) -> "Future[Outcome]":
         """Queue a segment; jobs of one `call` begin in the order in which they were submitted."""
         return self.submit_all([job], call or Call(1))[0]
 
-    def submit_all(self, jobs: Sequence[SegmentJob], call: Call) -> "list[Future[DecodedSegment]]":
+    def submit_all(self, jobs: Sequence[SegmentJob], call: Call) -> "list[Future[Outcome]]":
         """Queue several segments at once, so that they can be encoded together."""
-        futures: list[Future[DecodedSegment]] = [Future() for _ in jobs]
+        futures: list[Future[Outcome]] = [Future() for _ in jobs]
         with self._lock:
             call.waiting.extend(zip(jobs, futures, strict=True))
             if call not in self._calls:
@@ -62,11 +63,12 @@ class Scheduler:
         backend.submit(self._work)
         return futures
 
-    def result(self, future: "Future[DecodedSegment]") -> DecodedSegment:
+    def result(self, future: "Future[Outcome]") -> DecodedSegment:
         """Wait for a segment; works from the worker thread too."""
         while backend.on_worker_thread() and not future.done():
             self._work(alone=True)
-        return future.result()
+        found = future.result()
+        return found() if callable(found) else found
 
     def _work(self, alone: bool = False) -> None:
         try:
@@ -104,7 +106,7 @@ class Scheduler:
             rows, seconds, idle = len(self._batch), 0.0, 0
             room = max([MOST_ROWS, *(call.rows for call in self._calls)]) - rows
             bulk = room >= rows // 4
-            if 0 < self._count_waiting(bulk) < rows // 4:
+            if 0 < self._count_waiting(bulk) < rows // _GATHERED:
                 self._noticed = self._noticed or time.perf_counter()
                 if time.perf_counter() - self._noticed < _PATIENCE:
                     return []
@@ -130,7 +132,7 @@ class Scheduler:
         """Count the segments that may begin; a call without any in the batch need not wait for room for a few."""
         return sum(min(len(call.waiting), call.rows - call.active) for call in self._calls if bulk or not call.active)
 
-    def _settle(self, job: SegmentJob, result: "DecodedSegment | Exception") -> None:
+    def _settle(self, job: SegmentJob, result: Outcome) -> None:
         with self._lock:
             call, future = self._running.pop(id(job), (None, None))
             if future is None:  # its batch failed
@@ -158,11 +160,11 @@ class CompanionScheduler:
         self._scheduler, self._companion, self._tokenize = scheduler, companion, tokenize
         self._drafts = Call(MOST_ROWS)
 
-    def submit_all(self, jobs: Sequence[SegmentJob], call: Call) -> "list[Future[DecodedSegment]]":
+    def submit_all(self, jobs: Sequence[SegmentJob], call: Call) -> "list[Future[Outcome]]":
         """Queue segments with the companion, then, with their drafts, with the family itself."""
         return [self._submit(job, call) for job in jobs]
 
-    def _submit(self, job: SegmentJob, call: Call) -> "Future[DecodedSegment]":
+    def _submit(self, job: SegmentJob, call: Call) -> "Future[Outcome]":
         if backend.on_worker_thread():  # it can work for one scheduler only
             return self._scheduler.submit(job, call)
         known = {language.code for language in self._companion.family.languages}
@@ -170,11 +172,11 @@ class CompanionScheduler:
         options = DecodeOptions(language=language, itn=job.options.itn, timestamps=False)
         drafted, future = self._companion.submit(replace(job, options=options, on_text=None), self._drafts), Future()
 
-        def decode(drafted: "Future[DecodedSegment]") -> None:
-            draft = [] if drafted.exception() else self._tokenize(drafted.result().segment.text)
+        def decode(drafted: "Future[Outcome]") -> None:
+            draft = [] if drafted.exception() else self._tokenize(self._companion.result(drafted).segment.text)
             self._scheduler.submit(replace(job, draft=draft), call).add_done_callback(deliver)
 
-        def deliver(decoded: "Future[DecodedSegment]") -> None:
+        def deliver(decoded: "Future[Outcome]") -> None:
             if error := decoded.exception():
                 future.set_exception(error)
             else:
@@ -183,6 +185,6 @@ class CompanionScheduler:
         drafted.add_done_callback(decode)
         return future
 
-    def result(self, future: "Future[DecodedSegment]") -> DecodedSegment:
+    def result(self, future: "Future[Outcome]") -> DecodedSegment:
         """Wait for a segment."""
         return self._scheduler.result(future)

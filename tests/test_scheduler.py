@@ -132,7 +132,7 @@ def test_a_call_has_no_more_rows_than_it_asked_for(asr):
     assert max(most) <= 2
 
 
-@pytest.mark.parametrize(("patience", "together"), [(60.0, 3), (0.0, 1)])
+@pytest.mark.parametrize(("patience", "together"), [(60.0, 6), (0.0, 1)])
 def test_segments_that_come_while_many_are_decoded_wait_a_little_for_others(asr, monkeypatch, patience, together):
     monkeypatch.setattr(scheduler, "_PATIENCE", patience)
     monkeypatch.setattr(scheduler, "MOST_ROWS", 64)
@@ -145,13 +145,13 @@ def test_segments_that_come_while_many_are_decoded_wait_a_little_for_others(asr,
         texts = DecodeOptions(sampling=nanoasr.Sampling(max_tokens=400, no_repeat_ngram=1), drafts=False)
         queue.submit_all([SegmentJob(clip(i), texts) for i in range(12)], Call(12))
         queue._work(alone=True)
-        for i in range(3):
+        for i in range(6):
             queue.submit(SegmentJob(clip(i), texts))
             queue._admit()
-        assert len(queue._batch) == 15
+        assert len(queue._batch) == 18
 
     backend.run(work)
-    assert admitted == [12, *[together] * (3 // together)]
+    assert admitted == [12, *[together] * (6 // together)]
 
 
 def test_a_segment_does_not_wait_for_others_for_long(asr, monkeypatch):

@@ -94,26 +94,37 @@ class RemoteDetector:
 Detector = SileroDetector | RemoteDetector
 
 
+def cores() -> int:
+    """Count the cores that this process may use; a container may have few of many."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class DetectorPool:
     """Detectors for several threads, each made when it is first needed and then kept.
 
     Half of a detector's time is spent under the GIL. On a host of 16 cores one thread runs at 1,200 times real time,
-    two threads at 1,900, sixteen at 1,400; sixteen processes at 15,000.
+    two threads at 1,900, sixteen at 1,400; sixteen processes at 15,000. There are no more processes than cores: further
+    detectors are in this process.
     """
 
     def __init__(self, in_processes: bool):
         self._in_processes = in_processes
         self._idle: list[Detector] = []
+        self._lent: set[RemoteDetector] = set()
         self._closed = False
 
     @contextlib.contextmanager
     def detector(self) -> Iterator[Detector]:
         """Lend a detector for one recording."""
         detector = self._take()
+        if isinstance(detector, RemoteDetector):
+            self._lent.add(detector)
         try:
             yield detector
         finally:
-            self._idle.append(detector)
+            self._lent.discard(detector)
+            if isinstance(detector, RemoteDetector) or not self._in_processes:
+                self._idle.append(detector)
             if self._closed:
                 self.close()
 
@@ -124,7 +135,7 @@ class DetectorPool:
                 if isinstance(detector, SileroDetector) or detector.running:
                     detector.reset()
                     return detector
-        return RemoteDetector() if self._in_processes else load_detector()
+        return RemoteDetector() if self._in_processes and len(self._lent) < cores() else load_detector()
 
     def close(self) -> None:
         """End the processes of all idle detectors now, and of those in use when they come back."""
@@ -146,6 +157,11 @@ class SharedPool:
         self._pool: DetectorPool | None = None
         self._users, self._process = 0, 0
         self._timer: threading.Timer | None = None
+
+    @property
+    def running(self) -> bool:
+        """True while the pool is lent: its processes are started, or it is worth the time to start them."""
+        return self._users > 0
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[DetectorPool]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DetectorError, NanoASRError
-from .detector import Detector, DetectorPool, shared_processes
+from .detector import Detector, DetectorPool, cores, shared_processes
 from .files import read_blocks, source_name
 from .resample import SAMPLE_RATE
 from .vad import Segmenter, VadOptions, has_speech, is_silent, quiet_place
@@ -130,8 +130,9 @@ def read_ahead(
     workers: int | None = None,
 ) -> Iterator[Recording]:
     """Yield recordings in order while `workers` of them (one a core) are read. `options` None: no VAD."""
-    workers = workers or min(_cores(), _MAX_WORKERS)
-    pool = shared_processes.lend() if workers > 2 else contextlib.closing(DetectorPool(in_processes=False))
+    workers = workers or min(cores(), _MAX_WORKERS)
+    shared = workers > 2 or shared_processes.running
+    pool = shared_processes.lend() if shared else contextlib.closing(DetectorPool(in_processes=False))
     started: list[Recording] = []
     sources = iter(sources)
     with pool as detectors:
@@ -158,11 +159,6 @@ def _is_ready(source: object, sample_rate: int | None) -> bool:
     """Return True for the samples of one block, which need neither be decoded nor resampled."""
     plain = isinstance(source, np.ndarray) and source.ndim == 1 and sample_rate in (None, SAMPLE_RATE)
     return plain and len(source) <= _BLOCK_SECONDS * SAMPLE_RATE
-
-
-def _cores() -> int:
-    """Count the cores that this process may use; a container may have few of many."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cut_blocks(

@@ -37,33 +37,34 @@ def align_columns(logprobs: np.ndarray, targets: Sequence[int]) -> list[Aligned]
         return []
     if count > frames:
         return None
-    ids, states = np.asarray(targets), np.zeros(2 * count + 1, int)  # states are columns: blanks around the targets
+    states = np.zeros(2 * count + 1, int)  # columns: blank, the first target, blank, the second, …
     states[1::2] = np.arange(count) + 1
-    may_skip = np.zeros(len(states), bool)
-    may_skip[3::2] = ids[1:] != ids[:-1]
     emissions = logprobs[:, states].astype(np.float64)
-    score = np.full(len(states), -np.inf)
-    score[:2] = emissions[0, :2]
-    came_from = np.zeros((frames, len(states)), np.int8)
-    for frame in range(1, frames):
-        ways = np.full((3, len(states)), -np.inf)
-        ways[0] = score
-        ways[1, 1:] = score[:-1]
-        ways[2, 2:] = np.where(may_skip[2:], score[:-2], -np.inf)
-        came_from[frame] = ways.argmax(axis=0)
-        score = ways.max(axis=0) + emissions[frame]
-    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
-    if not np.isfinite(score[state]):
+    skip = np.full(len(states), -np.inf)  # 0 where the blank before a target may be left out
+    skip[3::2][np.diff(targets) != 0] = 0
+    scores = np.full((frames, 2 + len(states)), -np.inf)  # two impossible states before the first
+    scores[0, 2:4] = emissions[0, :2]
+    best = np.empty(len(states))
+    for before, after, emission in zip(scores, scores[1:, 2:], emissions[1:], strict=False):
+        np.add(before[:-2], skip, out=best)
+        np.maximum(best, before[1:-1], out=best)
+        np.maximum(best, before[2:], out=best)
+        np.add(best, emission, out=after)
+    state = len(states) - 1 if scores[-1, -1] >= scores[-1, -2] else len(states) - 2
+    if not np.isfinite(scores[-1, 2 + state]):
         return None
-    path = np.zeros(frames, int)
+    path = np.empty(frames, int)
     for frame in range(frames - 1, -1, -1):
         path[frame] = state
-        state -= int(came_from[frame, state])
+        skipped, stepped, stayed = scores[frame - 1, state : state + 3].tolist()
+        skipped += skip[state]
+        if stayed < max(stepped, skipped):
+            state -= 1 if stepped >= skipped else 2
+    units = np.arange(count) * 2 + 1
+    starts, ends = np.searchsorted(path, units), np.searchsorted(path, units, side="right")
     found = []
-    for unit in range(count):
-        where = np.flatnonzero(path == 2 * unit + 1)
-        best = float(np.exp(emissions[where, 2 * unit + 1].max()))
-        found.append(Aligned(int(where[0]), int(where[-1]) + 1, best))
+    for unit, start, end in zip(units, starts.tolist(), ends.tolist(), strict=True):
+        found.append(Aligned(start, end, float(np.exp(emissions[start:end, unit].max()))))
     return found
 
 

@@ -81,6 +81,11 @@ class DecodedSegment:
     language: str | None = None
 
 
+# A finished job: its segment, or a function that makes it on the thread that asked for it, since the worker thread has
+# others to decode; or what went wrong.
+Outcome = DecodedSegment | Callable[[], DecodedSegment] | Exception
+
+
 class Batch(Protocol):
     """Segments that are decoded together; for the worker thread."""
 
@@ -90,7 +95,7 @@ class Batch(Protocol):
     def admit(self, jobs: Sequence[SegmentJob]) -> None:
         """Add segments; an exception concerns these alone."""
 
-    def step(self) -> list[tuple[SegmentJob, DecodedSegment | Exception]]:
+    def step(self) -> list[tuple[SegmentJob, Outcome]]:
         """Advance all segments by one pass and return those that are done."""
 
 
@@ -147,7 +152,7 @@ class OnePassBatch:
     def admit(self, jobs: Sequence[SegmentJob]) -> None:
         self._jobs += jobs
 
-    def step(self) -> list[tuple[SegmentJob, DecodedSegment | Exception]]:
+    def step(self) -> list[tuple[SegmentJob, Outcome]]:
         jobs, self._jobs = self._jobs, []
         if not jobs:
             return []

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import mlx.core as mx
@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import backend
 from ..audio.features import features, filterbank
-from ..checkpoint.ctc_tokens import load_ctc_tokens
+from ..checkpoint.ctc_tokens import Piece, load_ctc_tokens
 from ..checkpoint.load import Checkpoint
 from ..decode.align import token_times
 from ..decode.beam import BeamSearch
@@ -25,7 +25,7 @@ from ..model.sanm import Encoder
 from ..results.segments import Candidate, Segment
 from ..results.timings import Timings
 from ..results.words import Alternative, Token
-from .base import DecodedSegment, DecodeOptions, Inspection, SegmentJob
+from .base import DecodedSegment, DecodeOptions, Inspection, Outcome, SegmentJob
 from .batching import Stopwatch, batch_features, similar_lengths
 
 _CTC_ROWS = 1 if backend.on_cpu else 8
@@ -164,14 +164,37 @@ class NanoFamily:
     def _blank(self) -> int:
         return self.model.config.ctc.blank_id
 
-    def finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> DecodedSegment:
-        """Make a segment of the generated ids, and align its tokens with the audio."""
+    def finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> Callable[[], DecodedSegment]:
+        """Decode the generated ids; the function that this returns aligns the tokens and makes the segment."""
         start = time.perf_counter()
         stream = TextStream(self.tokenizer)
         texts = [stream.token_text(token_id) for token_id in made.ids]
-        times: Sequence[tuple[float, float, float] | None] = [None] * len(texts)
+        pieces, scores = [], None
         if job.options.timestamps and self.ctc_tokens and encoded.ctc:
-            times = self._times(job, encoded.ctc, texts, stream.text)
+            pieces = self.ctc_tokens.pieces(stream.text)
+            scores = self._scores(encoded.ctc, [piece.id for piece in pieces])
+        seconds = encoded.seconds | {"prefill": made.prefill_seconds, "decode": made.decode_seconds}
+        seconds["align"] = seconds.get("align", 0.0) + time.perf_counter() - start
+        return functools.partial(self._segment, job, made, texts, stream.text, pieces, scores, seconds)
+
+    def _scores(self, ctc: CTCFrames, ids: list[int]) -> np.ndarray:
+        columns = mx.array([self._blank, *ids])
+        return np.array(self.model.ctc.columns(ctc.hidden, columns).astype(mx.float32) - ctc.normalizer[:, None])
+
+    def _segment(
+        self,
+        job: SegmentJob,
+        made: Generated,
+        texts: list[str],
+        text: str,
+        pieces: list[Piece],
+        scores: np.ndarray | None,
+        seconds: dict[str, float],
+    ) -> DecodedSegment:
+        start = time.perf_counter()
+        times: Sequence[tuple[float, float, float] | None] = [None] * len(texts)
+        if scores is not None:
+            times = token_times(texts, text, pieces, scores, job.samples, job.start)
         tokens = []
         for i, token_id in enumerate(made.ids):
             begin, end, confidence = times[i] or (None, None, None)
@@ -179,7 +202,7 @@ class NanoFamily:
             likeliest = tuple(Alternative(other, self.tokenizer.decode([other]), logprob) for other, logprob in others)
             tokens.append(Token(token_id, texts[i], made.logprobs[i], begin, end, likeliest, confidence))
         segment = Segment(
-            text=stream.text,
+            text=text,
             start=job.start,
             end=job.end,
             tokens=tuple(tokens),
@@ -187,17 +210,10 @@ class NanoFamily:
             truncated=made.stop == "length",
             nbest=tuple(Candidate(self.text(ids), logprob, score) for ids, logprob, score in made.candidates),
         )
-        seconds = encoded.seconds | {"prefill": made.prefill_seconds, "decode": made.decode_seconds}
-        seconds["align"] = seconds.get("align", 0.0) + time.perf_counter() - start
+        seconds = seconds | {"align": seconds["align"] + time.perf_counter() - start}
         counts = {"tokens": len(tokens), "steps": made.steps, "drafted": made.drafted, "accepted": made.accepted}
         timings = Timings(**seconds, **counts, total=sum(seconds.values()))
         return DecodedSegment(segment, timings, cancelled=made.stop == "cancelled")
-
-    def _times(self, job: SegmentJob, ctc: CTCFrames, texts: Sequence[str], text: str) -> Sequence:
-        pieces = self.ctc_tokens.pieces(text)
-        ids = mx.array([self._blank, *(piece.id for piece in pieces)])
-        scores = self.model.ctc.columns(ctc.hidden, ids).astype(mx.float32) - ctc.normalizer[:, None]
-        return token_times(texts, text, pieces, np.array(scores), job.samples, job.start)
 
     def inspect(self, samples: np.ndarray, options: DecodeOptions) -> NanoInspection:
         model, samples = self.model, mx.array(samples)
@@ -288,7 +304,7 @@ class NanoBatch:
 
         return on_token
 
-    def step(self) -> list[tuple[SegmentJob, DecodedSegment | Exception]]:
+    def step(self) -> list[tuple[SegmentJob, Outcome]]:
         done = self._decoder.step()
         for key, search in self._searches.copy():
             if search.advance():
@@ -296,7 +312,7 @@ class NanoBatch:
                 done.append((key, search.result))
         return [(job, self._finish(job, encoded, made)) for (job, encoded), made in done]
 
-    def _finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> DecodedSegment | Exception:
+    def _finish(self, job: SegmentJob, encoded: Encoded, made: Generated) -> Outcome:
         stream = self._streams.pop(id(job), None)
         try:
             if made.error:

@@ -1,8 +1,10 @@
 """State shared by all routes of a server."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from ..audio.detector import cores, shared_processes
 from .errors import APIError
 from .metrics import Metrics
 from .models import Models
@@ -27,6 +29,9 @@ class Service:
         self.work = Work(self.metrics.gauges)
         self.room = Room(_UPLOADS * self.max_bytes)
         self.listeners = ThreadPoolExecutor(SESSIONS, "nanoasr-serve-live")
+        self._held = ExitStack()
+        if cores() > 2:  # in this process, detectors of many requests wait for each other and hold the decoder up
+            self._held.enter_context(shared_processes.lend())
 
     def open_session(self) -> None:
         """Reserve a place for a realtime session, or raise an APIError."""
@@ -44,3 +49,4 @@ class Service:
         """Stop running work and end the threads."""
         self.work.close()
         self.listeners.shutdown(wait=False, cancel_futures=True)
+        self._held.close()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from places import SPEECH
 
-from nanoasr.audio import silero
-from nanoasr.audio.detector import FRAME, DetectorPool, RemoteDetector, SharedPool, load_detector
+from nanoasr.audio import detector, silero
+from nanoasr.audio.detector import FRAME, DetectorPool, RemoteDetector, SharedPool, SileroDetector, load_detector
 from nanoasr.audio.files import load_audio
 from nanoasr.errors import DetectorError
 
@@ -71,6 +71,16 @@ def test_detectors_in_other_processes_give_the_same():
     for _ in range(2):  # a process is used again for the next recording
         with pool.detector() as remote:
             np.testing.assert_allclose(remote.probabilities(FRAMES), load_detector().probabilities(FRAMES), atol=1e-6)
+    pool.close()
+
+
+def test_there_are_no_more_processes_than_cores_and_further_detectors_are_in_this_process(monkeypatch):
+    monkeypatch.setattr(detector, "cores", lambda: 1)
+    pool = DetectorPool(in_processes=True)
+    with pool.detector() as first, pool.detector() as second:
+        assert isinstance(first, RemoteDetector) and isinstance(second, SileroDetector)
+    with pool.detector() as again:
+        assert again is first
     pool.close()
 
 

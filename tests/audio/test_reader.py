@@ -1,5 +1,6 @@
 """Recordings are read ahead on threads; whatever fails there, `cuts` ends and the error is reported."""
 
+import contextlib
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -78,6 +79,16 @@ def test_missing_detector_weights_end_every_recording_with_an_error(workers, tmp
         assert str(recording.error).startswith("bytes: ")
 
 
+def test_one_recording_is_read_with_a_shared_process_only_while_there_are_any(monkeypatch):
+    monkeypatch.setattr(reader, "shared_processes", shared := SharedPool())
+    for lend, count in ((contextlib.nullcontext, 0), (shared.lend, 1)):
+        with lend():
+            for recording in read_ahead([WAV], options=VadOptions(), workers=1):
+                assert len(read_all([recording])[0]) == 1
+            assert len(shared._pool._idle if shared._pool else []) == count
+    shared._end()
+
+
 def test_a_detector_killed_while_it_is_used_ends_the_recording_with_an_error_and_the_next_is_read():
     pool = DetectorPool(in_processes=True)
     with pool.detector() as detector:
@@ -124,9 +135,9 @@ def test_an_unreadable_recording_is_its_own_error():
 
 def test_an_array_of_one_segment_is_neither_copied_nor_read_on_a_thread_without_a_vad():
     samples = np.random.default_rng(0).normal(0, 0.1, 5 * SAMPLE_RATE).astype(np.float32)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     recording = next(recordings := read_ahead([samples]))
-    assert threading.active_count() == before
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "nanoasr-reader"]
     [cut] = recording.cuts()
     assert np.shares_memory(cut.samples, samples)
     assert (cut.start, cut.end, recording.duration) == (0.0, 5.0, 5.0)

@@ -272,7 +272,7 @@ def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", served.port))
         async with Talker(served, max_queue=1, sock=connection) as talker:
-            for _ in range(40_000):  # more than the buffers of both sides hold
+            for _ in range(400_000):  # more than the buffers of both sides hold, however large
                 try:
                     await talker.socket.send('{"type": "' + 60 * "x" + '"}')
                 except websockets.ConnectionClosed:

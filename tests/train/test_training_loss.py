@@ -39,6 +39,9 @@ def test_ctc_gradients_are_those_of_torch_and_zero_where_a_target_cannot_fit(tor
 
 
 def test_ctc_in_a_compiled_step_gives_the_same_gradient(torch_case):
+    short = torch_case["input_lengths"] <= 10  # a GPU takes minutes to compile the steps of many frames
+    torch_case = {name: values[short] for name, values in torch_case.items()}
+    torch_case |= {name: torch_case[name][:, :10] for name in ("logits", "gradient")}
     step = mx.compile(mx.value_and_grad(lambda x: weighted_finite(torch_case, x)))
     loss, gradient = step(mx.array(torch_case["logits"]))
     finite = np.isfinite(torch_case["loss"])

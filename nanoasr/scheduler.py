@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from . import backend
-from .families.base import DecodedSegment, DecodeOptions, Family, Outcome, SegmentJob
+from .families.base import DecodedSegment, DecodeOptions, Family, Outcome, SegmentJob, settle
 
 MOST_ROWS = 8 if backend.on_cpu else 64
 _AT_ONCE = 16.0 if backend.on_cpu else 1000.0  # seconds of audio encoded in one piece of work
@@ -67,8 +67,7 @@ class Scheduler:
         """Wait for a segment; works from the worker thread too."""
         while backend.on_worker_thread() and not future.done():
             self._work(alone=True)
-        found = future.result()
-        return found() if callable(found) else found
+        return settle(future.result())
 
     def _work(self, alone: bool = False) -> None:
         try:

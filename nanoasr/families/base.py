@@ -86,6 +86,13 @@ class DecodedSegment:
 Outcome = DecodedSegment | Callable[[], DecodedSegment] | Exception
 
 
+def settle(outcome: Outcome) -> DecodedSegment:
+    """Return the segment of a finished job, made now if need be, or raise what went wrong."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome() if callable(outcome) else outcome
+
+
 class Batch(Protocol):
     """Segments that are decoded together; for the worker thread."""
 

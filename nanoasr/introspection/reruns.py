@@ -12,7 +12,7 @@ from ..decode.draft import LENGTHS, DraftPolicy
 from ..decode.generate import generate
 from ..decode.request import Pass, Request
 from ..errors import OptionError
-from ..families.base import DecodeOptions, Family, Inspection, SegmentJob
+from ..families.base import DecodeOptions, Family, Inspection, SegmentJob, settle
 from ..families.nano import NanoFamily, NanoInspection
 from ..results.segments import Segment
 
@@ -40,10 +40,8 @@ def silence(family: Family, x: Inspection, patch: Patch) -> Segment:
     batch = family.new_batch()
     batch.admit([SegmentJob(np.array(x.samples), DecodeOptions(timestamps=False), filterbank=mx.array(bank))])
     while True:
-        for _, result in batch.step():
-            if isinstance(result, Exception):
-                raise result
-            return result.segment
+        for _, outcome in batch.step():
+            return settle(outcome).segment
 
 
 class _EveryPass(DraftPolicy):

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -31,10 +32,12 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 class Served:
     """uvicorn on a thread, at a free port of 127.0.0.1."""
 
-    def __init__(self, models: dict, **options: object):
+    def __init__(self, models: dict, send_buffer: int | None = None, **options: object):
         self.app = create_app(models, **options)
         self.service = self.app.state.service
         listening = bind("127.0.0.1", 0)
+        if send_buffer:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.port = listening.getsockname()[1]
         self.url, self.socket_url = f"http://127.0.0.1:{self.port}", f"ws://127.0.0.1:{self.port}/v1/realtime"
         self.server = make_server(self.app)

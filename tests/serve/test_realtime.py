@@ -264,15 +264,16 @@ def test_a_session_ends_at_its_longest(guarded):
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
+def test_a_client_that_does_not_read_is_told_and_cut_off(asr, monkeypatch):
     monkeypatch.setattr(realtime, "MOST_EVENTS", 20)
+    served = Served({"bundled": asr}, send_buffer=4096)
 
     async def talk() -> Talker:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", served.port))
         async with Talker(served, max_queue=1, sock=connection) as talker:
-            for _ in range(400_000):  # more than the buffers of both sides hold, however large
+            for _ in range(40_000):  # more than the buffers of both sides hold
                 try:
                     await talker.socket.send('{"type": "' + 60 * "x" + '"}')
                 except websockets.ConnectionClosed:
@@ -284,6 +285,7 @@ def test_a_client_that_does_not_read_is_told_and_cut_off(served, monkeypatch):
     talker = asyncio.run(talk())
     assert talker.events[-1]["error"]["code"] == "client_too_slow"
     assert talker.socket.close_code == 1013
+    served.close()
 
 
 def test_a_burst_of_events_is_answered_one_by_one(served):

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from pages import Pages
 from running import ROOT, App
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -10,7 +11,6 @@ CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required"
 ).split()
-PATIENCE = 30_000  # milliseconds: machines that test are busy
 
 
 @pytest.fixture(scope="session")
@@ -60,27 +60,24 @@ def browser(start_browser):
     return start_browser()
 
 
-@pytest.fixture
-def open_page(app, browser):
-    """open_page(width=…, scheme=…) -> a page with the app on it; `page.problems` are its console errors."""
-    contexts = []
+@pytest.fixture(scope="session")
+def pages(browser):
+    """The pages of the browser that most tests share."""
+    return Pages(browser)
 
-    def open_it(width: int = 1400, scheme: str = "light", url: str = app.url, browser=browser):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.problems, page.elsewhere = [], []
-        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("request", lambda r: r.url.startswith((url, "data:", "blob:")) or page.elsewhere.append(r.url))
-        page.goto(url)
-        page.wait_for_selector(".model-line, #model-line .message.warning")
+
+@pytest.fixture
+def open_page(app, pages):
+    """open_page(width=…, scheme=…) -> a page with the app on it; `page.problems` are its console errors."""
+    opened = []
+
+    def open_it(url: str = app.url, pages: Pages = pages, **options):
+        opened.append((pages, page := pages.open(url, **options)))
         return page
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for pages, page in opened:
+        pages.give_back(page)
 
 
 @pytest.fixture
@@ -95,7 +92,7 @@ def page_hearing(start_browser, open_page, bundled_app):
             f"--use-file-for-fake-audio-capture={recording}%noloop",
         )
         browsers.append(browser)
-        return open_page(url=bundled_app.url, browser=browser)
+        return open_page(url=bundled_app.url, pages=Pages(browser))
 
     yield open_it
     for browser in browsers:

@@ -1,5 +1,6 @@
 """What the browser tests do with a page."""
 
+import contextlib
 from pathlib import Path
 
 from running import SPEECH
@@ -7,7 +8,54 @@ from running import SPEECH
 CLIP = SPEECH / "LJ002-0020.wav"
 DRAWN = {"temperature": 1.0, "seed": 1, "max_tokens": 40}  # the test checkpoint's weights are noise: it babbles
 FORGET = "document.querySelector('#status .message').outerHTML = ''"  # so that an old end is not taken for a new one
+PATIENCE = 30_000  # milliseconds: machines that test are busy
 DONE = "#status .message.done, #status .message.warning"
+
+
+class Pages:
+    """Pages of one browser. One that a test is done with serves the next: a new one takes three more CPU seconds."""
+
+    def __init__(self, browser):
+        self.browser, self.spare = browser, []
+
+    def open(
+        self,
+        url: str,
+        width: int = 1400,
+        height: int = 900,
+        scheme: str = "light",
+        motion: str = "no-preference",
+        patience: int = PATIENCE,
+    ):
+        """A page with the app on it, its model loaded, and nothing stored in the browser."""
+        page = self.spare.pop() if self.spare else self._new()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=scheme, reduced_motion=motion)
+        page.set_default_timeout(patience)
+        page.home, page.problems, page.elsewhere = url, [], []
+        page.goto(url)
+        page.wait_for_selector(".model-line, #model-line .message.warning")
+        return page
+
+    def give_back(self, page) -> None:
+        """Make a page as good as new, or close it if it no longer answers."""
+        try:
+            page.unroute_all(behavior="ignoreErrors")
+            page.evaluate("localStorage.clear()")
+            page.context.clear_permissions()
+            page.context.clear_cookies()
+            page.goto("about:blank")  # a page at work would slow the next test down
+            self.spare.append(page)
+        except Exception:
+            with contextlib.suppress(Exception):  # its whole browser may be closed
+                page.context.close()
+
+    def _new(self):
+        page = self.browser.new_context().new_page()
+        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda r: r.url.startswith((page.home, "data:", "blob:")) or page.elsewhere.append(r.url))
+        return page
 
 
 def transcribe(page, path: Path, wanted: str = DONE) -> str:

@@ -30,33 +30,26 @@ def asr():
 
 
 @pytest.fixture(scope="module")
-def story(browser, bundled_app):
+def story(pages, bundled_app):
     """A page of the bundled model that shows the phone number from inside; for tests that leave it as it was."""
-    with stories(browser, bundled_app) as open_it:
+    with stories(pages, bundled_app) as open_it:
         yield open_it()
 
 
 @pytest.fixture
-def open_story(browser, bundled_app):
+def open_story(pages, bundled_app):
     """open_story(width=…, …) -> a page on which the phone number was followed through the network."""
-    with stories(browser, bundled_app) as open_it:
+    with stories(pages, bundled_app) as open_it:
         yield open_it
 
 
 @contextlib.contextmanager
-def stories(browser, app):
-    contexts = []
+def stories(pages, app):
+    opened = []
 
     def open_it(url: str = app.url, recording=NUMBER, start: float = 0, wanted: str = DONE, **options):
-        context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}} | options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.problems = []
-        page.on("console", lambda said: page.problems.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.goto(url)
-        page.wait_for_selector(".model-line")
+        page = pages.open(url, patience=60_000, **options)
+        opened.append(page)
         page.wait_for_selector("#text .paragraph, #status .message.warning")  # the first example
         page.get_by_role("tab", name="Inside").click()
         page.wait_for_selector("#story .node")
@@ -70,8 +63,8 @@ def stories(browser, app):
         return page
 
     yield open_it
-    for context in contexts:
-        context.close()
+    for page in opened:
+        pages.give_back(page)
 
 
 def go(page, step: str) -> None:
@@ -199,7 +192,7 @@ def test_a_step_of_the_cursor_is_cheap_in_the_middle_of_15_minutes(open_story, t
 
 
 def test_with_reduced_motion_the_cursor_goes_from_word_to_word(open_story):
-    page = open_story(reduced_motion="reduce")
+    page = open_story(motion="reduce")
     page.evaluate("window.places = new Set()")
     page.click("#story .play")
     page.wait_for_function(
@@ -451,7 +444,7 @@ def test_two_visitors_each_see_their_own_recording(open_story, app, tmp_path):
 
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (360, "light"), (1920, "dark")])
 def test_the_story_fits_narrow_and_wide_windows(open_story, width, scheme):
-    page = open_story(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = open_story(width=width, height=800, scheme=scheme)
     for title in NANO:
         go(page, title)
         assert width_left_over(page) <= 0
@@ -487,7 +480,7 @@ def test_what_is_not_there_is_answered_with_a_sentence(client, options, said):
 def test_axe_finds_nothing_serious_in_any_step(open_story, scheme):
     from test_barriers import VIOLATIONS, axe
 
-    page = open_story(color_scheme=scheme)
+    page = open_story(scheme=scheme)
     page.evaluate(Path(axe.__file__).with_name("axe.min.js").read_text())
     page.locator("#story .spoken", has_text="nine").click()
     for title in NANO:

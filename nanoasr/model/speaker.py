@@ -2,6 +2,7 @@
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from .lstm import LSTM
 
@@ -17,3 +18,8 @@ class VoiceEncoder(nn.Module):
     def __call__(self, mel: mx.array) -> mx.array:
         x = mx.maximum(self.linear(self.lstm(mel)[:, -1]), 0)
         return x / mx.maximum(mx.linalg.norm(x, axis=-1, keepdims=True), 1e-8)
+
+    def on_cpu(self, mel: np.ndarray) -> np.ndarray:
+        """Compute the same in NumPy on the calling thread."""
+        x = np.maximum(self.lstm.on_cpu(mel)[:, -1] @ np.array(self.linear.weight).T + np.array(self.linear.bias), 0)
+        return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-8)

@@ -18,6 +18,14 @@ def mel_energies(windows: mx.array) -> mx.array:
     return mx.square(frames @ mx.array(_fourier())) @ mx.array(np.tile(slaney_filters(), (2, 1)))
 
 
+def mel_energies_on_cpu(windows: np.ndarray) -> np.ndarray:
+    """Compute the same in NumPy on the calling thread."""
+    padded = np.pad(windows, [(0, 0), (FRAME_LENGTH // 2, FRAME_LENGTH // 2)])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME_LENGTH, axis=1)[:, ::FRAME_SHIFT]
+    filters = np.repeat(slaney_filters(), 2, axis=0)  # for a spectrum's real and imaginary parts
+    return np.stack([np.square(np.fft.rfft(own * _hann()).view(np.float32)) @ filters for own in frames])
+
+
 def kaldi_filterbank(windows: mx.array) -> mx.array:
     """Compute log mel energies [B, T, 80] of samples [B, N], less their mean over time, as FunASR feeds CAM++."""
     mel = filterbank(windows, scale=1.0, window=_povey())
@@ -28,12 +36,15 @@ def kaldi_filterbank(windows: mx.array) -> mx.array:
 def _fourier() -> np.ndarray:
     """Make the matrix [400, 2 * 201] of a Hann-windowed frame's Fourier transform, real and imaginary parts.
 
-    On a CPU the product takes less time than an FFT.
+    With MLX the product takes less time than an FFT.
     """
-    angles = 2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH
-    phases = angles[:, None] * np.arange(FRAME_LENGTH // 2 + 1)
-    hann = 0.5 - 0.5 * np.cos(angles)
-    return (hann[:, None] * np.concatenate([np.cos(phases), np.sin(phases)], axis=1)).astype(np.float32)
+    phases = 2 * np.pi * np.outer(np.arange(FRAME_LENGTH), np.arange(FRAME_LENGTH // 2 + 1)) / FRAME_LENGTH
+    return (_hann()[:, None] * np.concatenate([np.cos(phases), np.sin(phases)], axis=1)).astype(np.float32)
+
+
+@functools.cache
+def _hann() -> np.ndarray:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH)).astype(np.float32)
 
 
 @functools.cache

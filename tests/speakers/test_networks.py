@@ -42,6 +42,13 @@ def test_ge2e_embeddings_are_those_of_resemblyzer():
     np.testing.assert_allclose(on_worker(windows, padded), EXPECTED["ge2e_windows"], atol=1e-3)
 
 
+@pytest.mark.skipif(not backend.on_cpu, reason="the voice encoder runs in NumPy on a CPU only")
+def test_on_a_cpu_the_calling_thread_computes_what_mlx_does():
+    model = load_speaker_model()
+    windows = cut_windows(SAMPLES, model.window, model.step)[0]
+    np.testing.assert_allclose(model.embed(windows), backend.run(model._embed, windows), atol=1e-4)
+
+
 def test_two_halves_of_a_recording_sound_more_alike_than_two_voices():
     def embedding(name, half):
         samples = load_audio(SPEECH / name).samples

@@ -12,11 +12,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
 
 from .errors import NanoASRError
 
@@ -92,6 +95,27 @@ _compiles = not on_cpu or sys.platform == "darwin" or shutil.which("g++") is not
 if not _compiles:
     mx.disable_compile()  # on a Linux CPU mx.compile calls g++ at run time; without one it fails
 slow_exp = on_cpu and sys.platform == "linux" and _compiles  # exp one scalar at a time, where compiled code is faster
+
+
+_limiting, _limited, _limits = threading.Lock(), 0, None
+
+
+@contextmanager
+def numpy_on_one_thread() -> Iterator[None]:
+    """Keep NumPy's products on the calling thread while MLX computes on others: the threads of NumPy's own BLAS spin
+    between products, and so would slow both."""
+    global _limited, _limits
+    with _limiting:
+        _limited += 1
+        _limits = _limits or ThreadpoolController().select(internal_api="openblas").limit(limits=1)
+    try:
+        yield
+    finally:
+        with _limiting:
+            _limited -= 1
+            if not _limited:
+                _limits.restore_original_limits()
+                _limits = None
 
 
 def blas_warning() -> str | None:

@@ -85,12 +85,13 @@ def transcripts(
                 )
                 gathered.append((pending, cut, job))
                 pending.expected += 1
-                pending.hear(cut)
                 if len(gathered) == batch_size:  # together, as encoding them one by one takes as long for each
                     submit()
+                pending.hear(cut)
                 yield from collect(_AHEAD * batch_size)
                 if cancelled():
                     break
+            pending.finish_hearing()
             pending.read = True
             yield from collect(_AHEAD * batch_size)
         submit()
@@ -130,9 +131,18 @@ class PendingTranscript:
     def hear(self, cut: Cut) -> None:
         """Take a segment's samples if speakers are to be told apart."""
         if self._diarizer:
-            began = time.perf_counter()
-            self._diarizer.add(cut.samples, cut.start, cut.is_speech)
-            self._diarizing += time.perf_counter() - began
+            self._listen(self._diarizer.add, cut.samples, cut.start, cut.is_speech)
+
+    def finish_hearing(self) -> None:
+        """Embed what was heard last, while segments are still being decoded."""
+        if self._diarizer:
+            self._listen(self._diarizer.embed)
+
+    def _listen(self, work: Callable[..., None], *args: object) -> None:
+        began = time.perf_counter()
+        with backend.numpy_on_one_thread():
+            work(*args)
+        self._diarizing += time.perf_counter() - began
 
     def transcript(self, options: DecodeOptions) -> Transcript | NanoASRError:
         recording = self.recording

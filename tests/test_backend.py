@@ -6,7 +6,9 @@ import sys
 import threading
 
 import mlx.core as mx
+import numpy as np  # noqa: F401 (its BLAS is loaded)
 import pytest
+from threadpoolctl import threadpool_info
 from tokenizers import Regex, Tokenizer, models, normalizers
 
 from nanoasr import backend
@@ -162,3 +164,16 @@ def test_importing_mlx_first_is_warned_of():
 def test_importing_nanoasr_is_quick():
     seconds = "import mlx.core, time; a = time.process_time(); import nanoasr; print(time.process_time() - a)"
     assert min(float(in_a_new_process(seconds, NANOASR_DEVICE="cpu")) for _ in range(3)) < 0.5
+
+
+def test_numpy_keeps_to_one_thread_until_the_last_who_asked_is_done():
+    def threads():
+        return [own["num_threads"] for own in threadpool_info() if own["internal_api"] == "openblas"]
+
+    before = threads()
+    assert before
+    with backend.numpy_on_one_thread():
+        with backend.numpy_on_one_thread():
+            assert set(threads()) <= {1}
+        assert set(threads()) <= {1}
+    assert threads() == before

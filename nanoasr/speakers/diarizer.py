@@ -18,21 +18,23 @@ from .turns import Turn, find_turns
 
 MOST_SPEAKERS = 50
 VAD = VadOptions(threshold=0.4)  # finds faint speakers too; at 0.5 AMI's excerpts lose 4 points, at 0.3 noise is speech
-_FINE_SECONDS = 120.0  # of speech at first, whose windows are twice as close: short recordings have few otherwise
-_CHANGE = {"ge2e": 0.75}  # similarity of neighbours below which the voice may change, and a window between is embedded
+_FINE_SECONDS = 120.0  # of speech at most: windows are close, as short recordings have few otherwise
+# Of longer recordings: the window's samples, and the similarity of neighbours below which the voice may change, so that
+# the window between them is embedded too. Shorter windows cost less, but at 1.2 s similar voices are nearly merged.
+_LONG = {"ge2e": (round(1.4 * SAMPLE_RATE), 0.7)}
 
 
 class Diarizer:
     """The voices of one recording. `add` its speech in order, then ask for the `turns` or `label` a transcript.
 
-    Only embeddings are kept: 4.6 MB for an hour of speech.
+    Embeddings are kept, 3 MB for an hour of speech, and up to seven minutes of samples, 26 MB.
     """
 
     def __init__(self, model: SpeakerModel | None = None):
         self.model = model or load_speaker_model()
         self._spans: list[tuple[float, float]] = []
         self._seconds = 0.0  # of speech
-        self._waiting: list[tuple[float, np.ndarray, int]] = []  # start, samples and distance of windows
+        self._waiting: list[tuple[float, np.ndarray]] = []  # start and samples
         self._centres: list[np.ndarray] = []
         self._embedded: list[np.ndarray] = []
 
@@ -44,17 +46,17 @@ class Diarizer:
         samples = np.asarray(samples, np.float32)
         for span in [Span(0, len(samples))] if is_speech else find_segments(samples, VAD):
             begin, end = start + span.start / SAMPLE_RATE, start + span.end / SAMPLE_RATE
-            step = self.model.step // 2 if self._seconds < _FINE_SECONDS else 2 * self.model.step
             self._seconds += end - begin
             self._spans.append((begin, end))
-            self._waiting.append((begin, samples[span.start : span.end], step))
-        if sum(len(part) / step for _, part, step in self._waiting) >= BATCH:
-            self._embed()
+            self._waiting.append((begin, samples[span.start : span.end]))
+        waiting = sum(len(part) for _, part in self._waiting)
+        if self._seconds > _FINE_SECONDS and waiting >= 2 * self.model.step * BATCH:
+            self.embed()
 
     def turns(self, speakers: bool | int = True) -> list[Turn]:
         """Who spoke when, in order. `speakers`: how many there are; True to find out."""
         count = speaker_count(speakers)
-        self._embed()
+        self.embed()
         if not self._embedded:
             return []
         embeddings, centres = np.concatenate(self._embedded), np.concatenate(self._centres)
@@ -66,22 +68,26 @@ class Diarizer:
         segments = label_segments(transcript.segments, self.turns(speakers))
         return replace(transcript, segments=segments)
 
-    def _embed(self) -> None:
-        """Embed what waits; where neighbouring windows are far apart and unlike, the window between them too."""
+    def embed(self) -> None:
+        """Embed what waits; of a long recording windows far apart, and where two are unlike, the one between too."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
-        windows, centres = zip(*(cut_windows(part, self.model.window, step) for _, part, step in waiting), strict=True)
+        window, step, change = self.model.window, self.model.step // 2, -1.0
+        if self._seconds > _FINE_SECONDS:
+            step = 2 * self.model.step
+            window, change = _LONG.get(self.model.name, (window, 1.0))
+        windows, centres = zip(*(cut_windows(part, window, step) for _, part in waiting), strict=True)
         embedded = self.model.embed(np.concatenate(windows))
-        self._keep([start + own / SAMPLE_RATE for (start, _, _), own in zip(waiting, centres, strict=True)], embedded)
+        self._keep([start + own / SAMPLE_RATE for (start, _), own in zip(waiting, centres, strict=True)], embedded)
         between, middles = [], []
         parts = np.split(normalized(embedded), np.cumsum([len(own) for own in centres])[:-1])
-        for (start, samples, _), own, vectors in zip(waiting, centres, parts, strict=True):
+        for (start, samples), own, vectors in zip(waiting, centres, parts, strict=True):
             similarity = (vectors[1:] * vectors[:-1]).sum(axis=1)
-            unlike = (np.diff(own) > self.model.step) & (similarity < _CHANGE.get(self.model.name, 1.0))
+            unlike = (np.diff(own) > self.model.step) & (similarity < change)
             middle = ((own[1:] + own[:-1]) / 2)[unlike]
-            first = np.round(middle - self.model.window / 2).astype(int)
-            between += [samples[i : i + self.model.window] for i in first]
+            first = np.round(middle - window / 2).astype(int)
+            between += [samples[i : i + window] for i in first]
             middles.append(start + middle / SAMPLE_RATE)
         if between:
             self._keep(middles, self.model.embed(np.stack(between)))

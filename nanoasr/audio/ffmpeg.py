@@ -14,11 +14,9 @@ import numpy as np
 
 from ..errors import AudioError, AudioFormatError
 from .resample import HIGHEST_RATE, LOWEST_RATE
+from .wav import Wav, open_wav
 
 MAX_CHANNELS = 64
-# By default FFmpeg cuts 10 s of PCM into 158 packets and looks in many of them for DTS and the like: three quarters of
-# the time that such a file takes.
-_WAV_OPTIONS = {"max_size": "16384", "max_probe_packets": "1"}
 MAX_CPU_SECONDS = 10.0  # from one packet to the next, and for a file's header
 CONTAINERS = (  # by FFmpeg's names; no playlists, no devices
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
@@ -27,29 +25,18 @@ CONTAINERS = (  # by FFmpeg's names; no playlists, no devices
 
 def decode_file(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Decode the first audio stream of a seekable file -> mono float32 samples and their rate, piece by piece."""
-    import av  # here: arrays do not need it, and it takes 0.1 s to import
-
-    options = {"container_options": {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}}
-    if hasattr(av.container.InputContainer, "metadata_errors"):
-        # PyAV before 19, the newest for Python 3.10 and 3.11, otherwise fails on tags that are not UTF-8.
-        options["metadata_errors"] = "replace"
-    source, failure = _Source(file, name), None
-    start = source.read(12)
-    source.seek(0)
-    if start[:4] == b"RIFF" and start[8:] == b"WAVE":
-        options["container_options"] |= _WAV_OPTIONS
+    source = _Source(file, name)
+    wav = open_wav(source)
     try:
-        with av.open(source, "r", **options) as container:
-            yield from _decode_stream(container, source)
-    except (av.FFmpegError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        failure = AudioFormatError(f"{name}: not audio, or in a form that is unknown or damaged ({reason}).")
+        yield from _decode_wav(wav, source) if wav else _decode(source)
     except AudioFormatError as error:
-        failure = error
+        if not source.error:
+            raise
+        source.error.__cause__ = error
     if isinstance(source.error, OSError):
         raise AudioError(f"{name}: cannot be read: {source.error}.") from source.error
-    if source.error or failure:
-        raise source.error or failure
+    if source.error:
+        raise source.error
 
 
 def check_format(rate: int, channels: int, name: str) -> None:
@@ -111,6 +98,30 @@ class _Source:
         except BaseException as error:
             self.error = self.error or error
             return -1
+
+
+def _decode_wav(wav: Wav, source: _Source) -> Iterator[tuple[np.ndarray, int]]:
+    check_format(wav.rate, wav.channels, source.name)
+    for piece in wav.pieces(source):
+        source.restart_clock()
+        yield mix_to_mono(piece), wav.rate
+
+
+def _decode(source: _Source) -> Iterator[tuple[np.ndarray, int]]:
+    import av  # here: arrays and WAV files do not need it, and it takes 0.1 s to import
+
+    options = {"container_options": {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}}
+    if hasattr(av.container.InputContainer, "metadata_errors"):
+        # PyAV before 19, the newest for Python 3.10 and 3.11, otherwise fails on tags that are not UTF-8.
+        options["metadata_errors"] = "replace"
+    try:
+        with av.open(source, "r", **options) as container:
+            yield from _decode_stream(container, source)
+    except (av.FFmpegError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise AudioFormatError(
+            f"{source.name}: not audio, or in a form that is unknown or damaged ({reason})."
+        ) from None
 
 
 def _decode_stream(container, source: _Source) -> Iterator[tuple[np.ndarray, int]]:

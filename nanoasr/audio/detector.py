@@ -45,6 +45,9 @@ def _find_weights(_path: tuple[str, ...]) -> Path:
     return files[-1]
 
 
+_MOST_PROCESSES = 16  # of about 35 MB each
+
+
 class RemoteDetector:
     """A detector in a process of its own, with the methods of `SileroDetector`."""
 
@@ -103,8 +106,8 @@ class DetectorPool:
     """Detectors for several threads, each made when it is first needed and then kept.
 
     Half of a detector's time is spent under the GIL. On a host of 16 cores one thread runs at 1,200 times real time,
-    two threads at 1,900, sixteen at 1,400; sixteen processes at 15,000. There are no more processes than cores: further
-    detectors are in this process.
+    two threads at 1,900, sixteen at 1,400; sixteen processes at 15,000. There are no more processes than cores, and
+    at most 16: further detectors are in this process.
     """
 
     def __init__(self, in_processes: bool):
@@ -135,7 +138,11 @@ class DetectorPool:
                 if isinstance(detector, SileroDetector) or detector.running:
                     detector.reset()
                     return detector
-        return RemoteDetector() if self._in_processes and len(self._lent) < cores() else load_detector()
+        return (
+            RemoteDetector()
+            if self._in_processes and len(self._lent) < min(cores(), _MOST_PROCESSES)
+            else load_detector()
+        )
 
     def close(self) -> None:
         """End the processes of all idle detectors now, and of those in use when they come back."""

@@ -12,7 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-REQUESTS, SECONDS, TOKENS = 6, 10.0, 60  # of each client; of each recording; in each text
+REQUESTS, SECONDS, TOKENS = 6, 10.0, 60  # of each client in a round; of each recording; in each text
+ROUNDS = 4
 FIELDS = {"model": "m", "temperature": "1", "max_tokens": str(TOKENS), "response_format": "json"}
 
 
@@ -65,18 +66,18 @@ def main(model: str = "random", clients: str = "1,8,32") -> None:
     path.write_bytes(body)
     served = Served({"m": asr})
     print(f"{asr.info().device}, {model}, {SECONDS:g} s of audio a request, {TOKENS} tokens")
-    first = None
+    first = 0.0
     for count in map(int, clients.split(",")):
-        for _ in range(2):  # the first warms up
+        for round_ in range(ROUNDS):  # in the first ones a GPU compiles kernels
             command = [sys.executable, __file__, "client", str(served.port), str(count), str(path), kind]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        rate = count * REQUESTS / found["wall"]
+            rate = count * REQUESTS / found["wall"]
+            print(
+                f"{count:3d} clients, round {round_}: {rate:6.2f} requests/s ({rate / (first or rate):.2f} x), "
+                f"{rate * SECONDS:7.1f} x real time, p50 {found['p50']:.3f} s, p95 {found['p95']:.3f} s",
+                flush=True,
+            )
         first = first or rate
-        print(
-            f"{count:3d} clients: {rate:6.2f} requests/s ({rate / first:.2f} x), {rate * SECONDS:7.1f} x real time, "
-            f"p50 {found['p50']:.3f} s, p95 {found['p95']:.3f} s",
-            flush=True,
-        )
     path.unlink()
     served.close()
 

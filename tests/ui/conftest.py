@@ -80,23 +80,31 @@ def open_page(app, pages):
         pages.give_back(page)
 
 
+@pytest.fixture(scope="session")
+def hearing(start_browser, tmp_path_factory):
+    """hearing(recording) -> pages of a browser whose microphone hears that recording."""
+    browsers: dict[bytes, Pages] = {}
+
+    def pages(recording):
+        content = recording.read_bytes()
+        if content not in browsers:
+            kept = tmp_path_factory.mktemp("said") / "said.wav"
+            kept.write_bytes(content)
+            browser = start_browser(
+                "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={kept}%noloop",
+            )
+            browsers[content] = Pages(browser)
+        return browsers[content]
+
+    return pages
+
+
 @pytest.fixture
-def page_hearing(start_browser, open_page, bundled_app):
-    """page_hearing(recording) -> a page whose microphone hears that recording, once, as soon as it is switched on."""
-    browsers = []
-
-    def open_it(recording):
-        browser = start_browser(
-            "--use-fake-ui-for-media-stream",
-            "--use-fake-device-for-media-stream",
-            f"--use-file-for-fake-audio-capture={recording}%noloop",
-        )
-        browsers.append(browser)
-        return open_page(url=bundled_app.url, pages=Pages(browser))
-
-    yield open_it
-    for browser in browsers:
-        browser.close()
+def page_hearing(hearing, open_page, bundled_app):
+    """page_hearing(recording) -> a page whose microphone hears that recording, once, whenever it is switched on."""
+    return lambda recording: open_page(url=bundled_app.url, pages=hearing(recording))
 
 
 def pytest_collection_modifyitems(items):

@@ -16,8 +16,9 @@ from .families.base import DecodedSegment, DecodeOptions, Family, Outcome, Segme
 
 MOST_ROWS = 8 if backend.on_cpu else 64
 _AT_ONCE = 16.0 if backend.on_cpu else 1000.0  # seconds of audio encoded in one piece of work
-_PATIENCE = 0.0 if backend.on_cpu else 0.1  # seconds that a segment waits for others, to be encoded with them
-_GATHERED = 2  # until so large a part of the rows in the batch waits (one half), or _PATIENCE is over
+# A segment waits, at most so many seconds, until half as many wait as are being decoded: to encode a few takes a GPU as
+# long as to encode them all.
+_PATIENCE = 0.0 if backend.on_cpu else 0.1
 _PIECE = 0.02  # seconds of decoder passes before other work of the worker thread gets its turn
 
 
@@ -105,7 +106,7 @@ class Scheduler:
             rows, seconds, idle = len(self._batch), 0.0, 0
             room = max([MOST_ROWS, *(call.rows for call in self._calls)]) - rows
             bulk = room >= rows // 4
-            if 0 < self._count_waiting(bulk) < rows // _GATHERED:
+            if 0 < self._count_waiting(bulk) < rows // 2:
                 self._noticed = self._noticed or time.perf_counter()
                 if time.perf_counter() - self._noticed < _PATIENCE:
                     return []
@@ -172,7 +173,10 @@ class CompanionScheduler:
         drafted, future = self._companion.submit(replace(job, options=options, on_text=None), self._drafts), Future()
 
         def decode(drafted: "Future[Outcome]") -> None:
-            draft = [] if drafted.exception() else self._tokenize(self._companion.result(drafted).segment.text)
+            try:
+                draft = self._tokenize(self._companion.result(drafted).segment.text)
+            except Exception:  # the text does not depend on it
+                draft = []
             self._scheduler.submit(replace(job, draft=draft), call).add_done_callback(deliver)
 
         def deliver(decoded: "Future[Outcome]") -> None:

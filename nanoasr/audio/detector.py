@@ -138,11 +138,9 @@ class DetectorPool:
                 if isinstance(detector, SileroDetector) or detector.running:
                     detector.reset()
                     return detector
-        return (
-            RemoteDetector()
-            if self._in_processes and len(self._lent) < min(cores(), _MOST_PROCESSES)
-            else load_detector()
-        )
+        if self._in_processes and len(self._lent) < min(cores(), _MOST_PROCESSES):
+            return RemoteDetector()
+        return load_detector()
 
     def close(self) -> None:
         """End the processes of all idle detectors now, and of those in use when they come back."""

@@ -14,8 +14,9 @@ import pytest
 import soundfile
 from serve.serving import COMMAND, LECTURE, NUMBER, ROUTE, Served, multipart, post, wait_for
 
-from nanoasr.audio import load_audio
-from nanoasr.serve import uploads, work
+from nanoasr.audio import load_audio, reader
+from nanoasr.audio.detector import RemoteDetector, SharedPool
+from nanoasr.serve import service, uploads, work
 from nanoasr.serve.metrics import Gauges
 
 
@@ -49,6 +50,20 @@ def test_many_clients_at_once_are_all_answered_right(served, clips):
     assert [(status, json.loads(answer).get("text")) for status, answer in answers] == [
         (200, text) for _, text in clips
     ]
+
+
+def test_on_more_than_two_cores_speech_is_found_in_processes_of_its_own(asr, clips, monkeypatch):
+    shared = SharedPool()
+    monkeypatch.setattr(service, "shared_processes", shared)
+    monkeypatch.setattr(reader, "shared_processes", shared)
+    monkeypatch.setattr(service, "cores", lambda: 3)
+    served = Served({"bundled": asr})
+    for content, text in clips[:2]:
+        assert json.loads(post(served, {"model": "bundled"}, content)[1])["text"] == text
+    assert [type(detector) for detector in shared._pool._idle] == [RemoteDetector]
+    served.close()
+    assert not shared.running
+    shared._end()
 
 
 def start_stream(served: Served, file: bytes) -> socket.socket:

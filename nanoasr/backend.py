@@ -5,6 +5,7 @@ Import this before `mlx.core`: on a Linux CPU the BLAS must be loaded before MLX
 
 import atexit
 import ctypes
+import functools
 import os
 import queue
 import shutil
@@ -18,8 +19,6 @@ from contextlib import contextmanager
 from ctypes.util import find_library
 from pathlib import Path
 from typing import Any, TypeVar
-
-from threadpoolctl import ThreadpoolController
 
 from .errors import NanoASRError
 
@@ -107,7 +106,7 @@ def numpy_on_one_thread() -> Iterator[None]:
     global _limited, _limits
     with _limiting:
         _limited += 1
-        _limits = _limits or ThreadpoolController().select(internal_api="openblas").limit(limits=1)
+        _limits = _limits or _numpy_blas().limit(limits=1)
     try:
         yield
     finally:
@@ -116,6 +115,13 @@ def numpy_on_one_thread() -> Iterator[None]:
             if not _limited:
                 _limits.restore_original_limits()
                 _limits = None
+
+
+@functools.cache  # to look through all libraries takes milliseconds
+def _numpy_blas() -> Any:  # a ThreadpoolController
+    import threadpoolctl  # here: few need it, and it takes as long to import as a tenth of nanoasr
+
+    return threadpoolctl.ThreadpoolController().select(internal_api="openblas")
 
 
 def blas_warning() -> str | None:

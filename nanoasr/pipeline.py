@@ -140,8 +140,7 @@ class PendingTranscript:
 
     def _listen(self, work: Callable[..., None], *args: object) -> None:
         began = time.perf_counter()
-        with backend.numpy_on_one_thread():
-            work(*args)
+        work(*args)
         self._diarizing += time.perf_counter() - began
 
     def transcript(self, options: DecodeOptions) -> Transcript | NanoASRError:

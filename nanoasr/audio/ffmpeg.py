@@ -29,10 +29,9 @@ def decode_file(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, int]]:
     wav = open_wav(source)
     try:
         yield from _decode_wav(wav, source) if wav else _decode(source)
-    except AudioFormatError as error:
+    except AudioFormatError:
         if not source.error:
             raise
-        source.error.__cause__ = error
     if isinstance(source.error, OSError):
         raise AudioError(f"{name}: cannot be read: {source.error}.") from source.error
     if source.error:

@@ -40,7 +40,8 @@ class SpeakerModel:
         """Embed windows of samples [N, window] -> [N, D]; any thread may call it."""
         batches = [windows[i : i + BATCH] for i in range(0, len(windows), BATCH)]
         if backend.on_cpu and self.on_cpu:
-            return np.concatenate([self.on_cpu(batch) for batch in batches])
+            with backend.numpy_on_one_thread():
+                return np.concatenate([self.on_cpu(batch) for batch in batches])
         return np.concatenate([backend.run(self._embed, batch) for batch in batches])
 
     def _embed(self, windows: np.ndarray) -> np.ndarray:
@@ -74,7 +75,10 @@ def _load(folder: str) -> SpeakerModel:
         tensors = _read_safetensors(path / "model.safetensors")
         front_end, window, step = _ge2e_features, round(1.6 * SAMPLE_RATE), round(0.8 * SAMPLE_RATE)
         network = backend.run(_fill, VoiceEncoder, tensors, path)
-        on_cpu = lambda windows: network.on_cpu(_ge2e_features_on_cpu(windows))  # noqa: E731
+
+        def on_cpu(windows: np.ndarray) -> np.ndarray:
+            return network.on_cpu(_ge2e_features_on_cpu(windows))
+
         return SpeakerModel("ge2e", network, front_end, window, step, on_cpu)
     files = sorted(path.glob("campplus*.bin")) or sorted(path.glob("model.pt"))
     if not files:
